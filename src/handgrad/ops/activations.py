@@ -1,0 +1,5 @@
+"""Rows of activations."""
+
+from handgrad.ir import Op
+
+ROWS: list[Op] = []

@@ -1,0 +1,5 @@
+"""Rows of conv."""
+
+from handgrad.ir import Op
+
+ROWS: list[Op] = []

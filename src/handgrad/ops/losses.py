@@ -1,0 +1,5 @@
+"""Rows of losses."""
+
+from handgrad.ir import Op
+
+ROWS: list[Op] = []

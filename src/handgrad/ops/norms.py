@@ -1,0 +1,5 @@
+"""Rows of norms."""
+
+from handgrad.ir import Op
+
+ROWS: list[Op] = []

@@ -1,0 +1,5 @@
+"""Rows of softmax."""
+
+from handgrad.ir import Op
+
+ROWS: list[Op] = []

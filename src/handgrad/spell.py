@@ -1,0 +1,193 @@
+"""Expressions as the PyTorch text that a person would write."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from handgrad.ir import Arg, Call, Expr, Item, Name, Param, Static
+
+ATOM = 15
+PRECEDENCE = {
+    "|": 6,
+    "^": 7,
+    "&": 8,
+    "+": 10,
+    "-": 10,
+    "*": 11,
+    "/": 11,
+    "@": 11,
+    "//": 11,
+    "%": 11,
+    "**": 13,
+}
+COMPARE = 5
+UNARY = 12
+OPERATORS: dict[type[ast.AST], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.MatMult: "@",
+    ast.Pow: "**",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.USub: "-",
+    ast.Invert: "~",
+}
+
+
+def spell(arg: Arg) -> str:
+    """Return an expression or argument as source text."""
+    return spelled(arg)[0]
+
+
+def spelled(arg: Arg) -> tuple[str, int]:
+    """Return the text and how tightly its outermost operator binds."""
+    if isinstance(arg, Name):
+        return arg.name, ATOM
+    if isinstance(arg, Static):
+        return arg.text, text_precedence(arg.text)
+    if isinstance(arg, tuple):
+        inside = ", ".join(spell(part) for part in arg)
+        return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
+    if isinstance(arg, Item):
+        call = guard(spelled(arg.call), ATOM)
+        if arg.call.op.variadic:
+            return f"{call}[{arg.position}]", ATOM
+        output = arg.call.op.outputs[arg.position]
+        names_it = arg.call.op.spellings[0].kind == "method"
+        return (f"{call}.{output}" if names_it else f"{call}[{arg.position}]"), ATOM
+    return spelled_call(arg)
+
+
+def guard(text: tuple[str, int], precedence: int) -> str:
+    """Return the text, in brackets if it binds less tightly than its place asks."""
+    return text[0] if text[1] >= precedence else f"({text[0]})"
+
+
+def spelled_call(call: Call) -> tuple[str, int]:
+    """Spell a call in its op's first spelling."""
+    spelling, args = call.op.spellings[0], call.args
+    params = spelling.params
+    if spelling.kind in ("operator", "compare"):
+        return spelled_binary(spelling.target, args[params[0].name], args[params[1].name])
+    first = "" if spelling.kind == "function" else guard(spelled(args[params[0].name]), ATOM)
+    if spelling.kind == "unary":
+        return spelling.target + guard(spelled(args[params[0].name]), UNARY), UNARY
+    if spelling.kind == "subscript":
+        return f"{first}[{spelled_index(args[params[1].name])}]", ATOM
+    if spelling.kind == "attribute":
+        return f"{first}.{spelling.target}", ATOM
+    if spelling.kind == "method":
+        return f"{first}.{spelling.target}({spelled_arguments(params[1:], args)})", ATOM
+    return f"{spelling.target}({spelled_arguments(params, args)})", ATOM
+
+
+def spelled_binary(symbol: str, left: Arg, right: Arg) -> tuple[str, int]:
+    """Spell an operator between two arguments; a number goes before what it multiplies."""
+    if symbol == "*" and isinstance(right, Static) and not isinstance(left, Static):
+        left, right = right, left
+    precedence = PRECEDENCE.get(symbol, COMPARE)
+    space = "" if symbol == "**" else " "
+    # ** groups from the right and takes a sign on its right side; the others group from the left
+    left_needs = precedence + 1 if symbol == "**" or precedence == COMPARE else precedence
+    right_needs = UNARY if symbol == "**" else precedence + 1
+    text = space.join((guard(spelled(left), left_needs), symbol, guard(spelled(right), right_needs)))
+    return text, precedence
+
+
+def spelled_index(index: Arg) -> str:
+    """Spell what stands between square brackets."""
+    parts = index if isinstance(index, tuple) else (index,)
+    text = ", ".join(spell(part) for part in parts)
+    return text or "()"
+
+
+def spelled_arguments(params: tuple[Param, ...], args: Mapping[str, Arg]) -> str:
+    """Spell arguments: required ones by position, the others by keyword where not the default."""
+    parts: list[str] = []
+    for param in params:
+        if param.constant:
+            parts.append(repr(param.default))
+            continue
+        arg = args.get(param.name)
+        if arg is None:
+            continue
+        if param.star:
+            parts.append(spelled_index(arg))
+        elif param.required:
+            parts.append(spelled_list(arg))
+        elif not (isinstance(arg, Static) and same(arg.value, param.default)):
+            parts.append(f"{param.name}={spelled_list(arg)}")
+    return ", ".join(parts)
+
+
+def spelled_list(arg: Arg) -> str:
+    """Spell an argument; a sequence that holds tensors is a list."""
+    if isinstance(arg, tuple) and any(not isinstance(part, Static) for part in arg):
+        return "[" + ", ".join(spell(part) for part in arg) + "]"
+    return spell(arg)
+
+
+def same(value: Any, default: Any) -> bool:
+    """Tell whether a static value is the default, type included (1 is not True)."""
+    return type(value) is type(default) and value == default
+
+
+def text_precedence(text: str) -> int:
+    """Return how tightly the outermost operator of a static's text binds."""
+    if text.isidentifier() or text.isdigit():
+        return ATOM
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return ATOM  # a slice such as `1:n`, which stands only between brackets
+    if isinstance(node, ast.BinOp):
+        return PRECEDENCE[OPERATORS[type(node.op)]]
+    if isinstance(node, ast.UnaryOp):
+        return UNARY
+    if isinstance(node, (ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda)):
+        return COMPARE
+    return ATOM
+
+
+def literal(value: Any) -> str:
+    """Return the text of a static value that has no better one.
+
+    Raises:
+        ValueError: the value has no text that gives it back.
+    """
+    if isinstance(value, bool | int | str | None | type(...)):
+        return "..." if value is ... else repr(value)
+    if isinstance(value, float):
+        return f"float('{value}')" if math.isinf(value) or math.isnan(value) else repr(value)
+    if isinstance(value, torch.dtype | torch.device):
+        return str(value) if isinstance(value, torch.dtype) else f"'{value}'"
+    if isinstance(value, slice):
+        start, stop = ("" if part is None else literal(part) for part in (value.start, value.stop))
+        step = "" if value.step is None else f":{literal(value.step)}"
+        return f"{start}:{stop}{step}"
+    if isinstance(value, range):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    if isinstance(value, tuple):
+        inside = ", ".join(map(literal, value))
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    raise ValueError(f"no text for a {type(value).__name__}")
+
+

@@ -1,0 +1,192 @@
+"""Every field of every row of the op table, executed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from loops import run_equation
+from rows import SCOPE, Case, evaluate, gradients, make, upstream_of
+from torch.overrides import TorchFunctionMode
+
+from handgrad.index import parse
+from handgrad.ir import Name
+from handgrad.ops import TABLE
+from handgrad.ops.term import Term, building, to_value
+from handgrad.spell import spell
+
+CASES = [
+    pytest.param(row, example, id=f"{row.name}-{k}")
+    for row in TABLE.rows
+    for k, example in enumerate(row.examples)
+]
+over_table = pytest.mark.parametrize(("row", "example"), CASES)
+
+
+def outputs(value):
+    return list(value) if isinstance(value, (tuple, list)) else [value]
+
+
+def close(a, b, rtol=1e-9):
+    assert tuple(a.shape) == tuple(b.shape)
+    if not a.is_floating_point():
+        assert torch.equal(a, b)
+        return
+    torch.testing.assert_close(a, b.to(a.dtype), rtol=rtol, atol=1e-11, equal_nan=False)
+
+
+def reference(case: Case, leaves):
+    """Run the row's first spelling with autograd on fresh leaves."""
+    by_id = {id(case.tensors[n]): leaf for n, leaf in leaves.items()}
+
+    def swap(value):
+        if isinstance(value, torch.Tensor):
+            return by_id.get(id(value), value)
+        if isinstance(value, (tuple, list)):
+            return type(value)(swap(v) for v in value)
+        return value
+
+    return outputs(case.row.spellings[0].run(**{k: swap(v) for k, v in case.bound.items()}))
+
+
+def test_every_row_has_examples_and_unique_name():
+    assert len(TABLE.by_name) == len(TABLE.rows)
+    assert all(row.examples for row in TABLE.rows)
+
+
+@over_table
+def test_spellings_agree_and_are_recognised(row, example):
+    case = make(row, example)
+    expected = outputs(row.spellings[0].run(**case.bound))
+    seen = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            found = TABLE.match(func, args, kwargs or {})
+            seen.append(found[0] if found else None)
+            return func(*args, **(kwargs or {}))
+
+    for spelling in row.spellings:
+        names = {p.name for p in spelling.params if not p.constant}
+        left_out = {
+            p.name: case.bound[p.name]
+            for p in row.spellings[0].params
+            if not p.constant and p.name not in names
+        }
+        if any(v is not None and v is not False for v in left_out.values()):
+            continue  # this spelling cannot say what the example asks
+        first = case.bound[row.spellings[0].params[0].name]
+        if spelling.kind in ("method", "function") and isinstance(first, (int, float)):
+            continue  # only operators take a plain number first
+        seen.clear()
+        with Watch():
+            got = outputs(spelling.run(**{k: v for k, v in case.bound.items() if k in names}))
+        assert row in seen, f"{spelling.text} is not recognised as {row.name}, but as {seen}"
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+@over_table
+def test_printed_text_runs_to_the_same(row, example):
+    case = make(row, example)
+    expected = outputs(row.spellings[0].run(**case.bound))
+    got = outputs(eval(spell(case.call), {**SCOPE, **case.tensors}))
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+@over_table
+def test_rule_equals_autograd(row, example):
+    case = make(row, example)
+    wanted = case.wanted
+    if not wanted:
+        assert not row.rules or not any(
+            t.is_floating_point() for t in case.tensors.values()
+        ) or row.structural, f"{row.name}: no operand of this example has a rule"
+        return
+    names, cotangents = upstream_of(case.call)
+    found = gradients(case.call, set(wanted), names)
+    leaves = {n: case.tensors[n].clone().requires_grad_() for n in wanted}
+    outs = reference(case, leaves)
+    pairs = [(o, cotangents[n.name]) for o, n in zip(outs, names, strict=True) if o.requires_grad]
+    expected = torch.autograd.grad(
+        [o for o, _ in pairs], list(leaves.values()), [c for _, c in pairs], allow_unused=True
+    )
+    for name, truth in zip(leaves, expected, strict=True):
+        truth = torch.zeros_like(leaves[name]) if truth is None else truth
+        close(evaluate(found[name], case.tensors | cotangents), truth)
+
+
+@over_table
+def test_second_order_equals_autograd(row, example):
+    case = make(row, example)
+    wanted = case.wanted
+    if not wanted:
+        return
+    names, cotangents = upstream_of(case.call)
+    first = gradients(case.call, set(wanted), names)
+    leaves = {n: case.tensors[n].clone().requires_grad_() for n in wanted}
+    ups = {n: c.clone().requires_grad_() for n, c in cotangents.items()}
+    outs = reference(case, leaves)
+    pairs = [(o, ups[n.name]) for o, n in zip(outs, names, strict=True) if o.requires_grad]
+    try:
+        truths = torch.autograd.grad(
+            [o for o, _ in pairs],
+            list(leaves.values()),
+            [c for _, c in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    except RuntimeError:
+        return
+    generator = torch.Generator().manual_seed(3)
+    for name, truth in zip(leaves, truths, strict=True):
+        if truth is None or not truth.requires_grad or isinstance(first[name], Name):
+            continue
+        v = torch.randn(truth.shape, generator=generator, dtype=torch.float64)
+        inputs = {**leaves, **{n: u for n, u in ups.items() if any(u is c for _, c in pairs)}}
+        try:
+            again = torch.autograd.grad(
+                truth, list(inputs.values()), v, allow_unused=True, retain_graph=True
+            )
+        except (RuntimeError, NotImplementedError):
+            continue  # torch itself has no second derivative here
+        up = Name("ddx", tuple(truth.shape), torch.float64)
+        second = gradients(first[name], set(inputs), [up])
+        values = case.tensors | cotangents | {"ddx": v}
+        for key, expected in zip(inputs, again, strict=True):
+            expected = torch.zeros_like(inputs[key]) if expected is None else expected
+            got = (
+                evaluate(second[key], values) if key in second else torch.zeros_like(inputs[key])
+            )
+            close(got, expected, rtol=1e-8)
+
+
+@over_table
+def test_index_notation_equals_the_op(row, example):
+    if row.index is None:
+        return
+    case = make(row, example)
+    expected = row.spellings[0].run(**case.bound)
+    close(run_equation(parse(row.index), case.bound, tuple(expected.shape)), expected)
+
+
+@over_table
+def test_same_as_equals_the_op(row, example):
+    if row.same_as is None:
+        return
+    case = make(row, example)
+    got = eval(row.same_as, {**SCOPE, **case.bound})
+    close(got, row.spellings[0].run(**case.bound))
+
+
+@over_table
+def test_fold_equals_the_op(row, example):
+    if row.fold is None:
+        return
+    case = make(row, example)
+    with building(TABLE):
+        from handgrad.ops.table import ask
+
+        folded = ask(row.fold, {k: to_value(v) for k, v in case.call.args.items()})
+    if isinstance(folded, Term):
+        close(evaluate(folded.expr, case.tensors), row.spellings[0].run(**case.bound))
