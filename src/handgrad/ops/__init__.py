@@ -2,20 +2,36 @@
 
 from handgrad.ops import (
     activations,
+    attention,
     conv,
+    cross_entropy,
+    einsum,
     elementwise,
     indexing,
     layout,
     losses,
     matmul,
     norms,
+    pooling,
     reduce,
     softmax,
 )
 from handgrad.ops.table import Table
 
-TABLE = Table(
-    row
-    for rows in (elementwise, activations, reduce, matmul, layout, indexing, softmax, losses, norms, conv)
-    for row in rows.ROWS
+MODULES = (
+    elementwise,
+    activations,
+    reduce,
+    matmul,
+    einsum,
+    layout,
+    indexing,
+    softmax,
+    cross_entropy,
+    losses,
+    norms,
+    attention,
+    conv,
+    pooling,
 )
+TABLE = Table(row for rows in MODULES for row in rows.ROWS)

@@ -9,8 +9,16 @@ import torch
 
 from handgrad.ir import Op, Param, Spelling
 
-ALIASES = {"keepdims": "keepdim", "axis": "dim", "other": "b"}
-IGNORED = {"inplace", "size_average", "reduce", "out", "momentum", "dtype", "sparse", "max_norm"}
+ALIASES = {
+    "keepdims": "keepdim",
+    "axis": "dim",
+    "other": "b",
+    "mat2": "b",
+    "vec": "b",
+    "vec2": "b",
+    "tensor": "b",
+}
+IGNORED = {"inplace", "size_average", "reduce", "out", "momentum", "dtype", "sparse", "max_norm", "_stacklevel"}
 REFLECTED = {
     "__radd__": "+",
     "__rsub__": "-",
@@ -128,4 +136,4 @@ def bind_keywords(
 
 def ignorable(word: str, value: Any) -> bool:
     """Tell whether an argument that no row names can be left out."""
-    return word == "momentum" or value is None or value is False
+    return word in ("momentum", "_stacklevel") or value is None or value is False

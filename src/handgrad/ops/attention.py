@@ -1,0 +1,3 @@
+"""The rows of scaled dot-product attention."""
+
+ROWS = []

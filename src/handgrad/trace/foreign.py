@@ -1,0 +1,58 @@
+"""Ops made on the spot for torch calls that have no row in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.overrides import resolve_name
+
+from handgrad.ir import Op, Param, Spelling
+
+RANDOM = (
+    "rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial "
+    "dropout alpha_dropout feature_dropout dropout1d dropout2d dropout3d uniform poisson rrelu"
+).split()
+
+
+def foreign_call(
+    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Op, dict[str, Any]]:
+    """Return an op without rules that spells the call as it was made."""
+    dotted = spelled_function(function)
+    names = [f"x{k}" for k in range(len(args))]
+    bound = dict(zip(names, args, strict=True)) | dict(kwargs)
+    if dotted.endswith(".__get__"):
+        kind, target = "attribute", dotted.removesuffix(".__get__").split(".")[-1]
+    elif dotted.startswith("torch.Tensor."):
+        kind, target = "method", dotted.removeprefix("torch.Tensor.")
+    else:
+        kind, target = "function", dotted.replace("torch.nn.functional.", "F.")
+    params = tuple(Param(name) for name in names)
+    params += tuple(Param(word, default=Missing, required=False) for word in kwargs)
+
+    def run(**given: Any) -> Any:
+        return function(*(given.pop(name) for name in names), **given)
+
+    bare = target.split(".")[-1].strip("_")
+    spelling = Spelling(dotted, kind, target, params, function, run)
+    return Op(dotted, (spelling,), ("y",), random=bare in RANDOM, foreign=True), bound
+
+
+class Missing:
+    """No default: the argument is always spelled."""
+
+
+def spelled_function(function: Any) -> str:
+    """Return the dotted name that a torch function is called by."""
+    name = resolve_name(function)
+    if name:
+        return name.replace("torch.functional.", "torch.")
+    bare = getattr(function, "__name__", "unknown")
+    for space, owner in (("torch", torch), ("torch.nn.functional", torch.nn.functional)):
+        if getattr(owner, bare, None) is function:
+            return f"{space}.{bare}"
+    return f"torch.{bare}"
+
+

@@ -1,0 +1,271 @@
+"""From a recording to a program: which values are lines, what each is called, how it is spelled."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handgrad.errors import BadInput
+from handgrad.ir import Arg, Call, Expr, Item, Line, Name, Program, Static, names
+from handgrad.spell import literal, spell
+from handgrad.trace.recorder import Recorder, Value
+from handgrad.trace.source import Hole, Place, Scalar
+
+RESERVED = {"torch", "F", *keyword.kwlist, *dir(builtins)}
+
+
+@dataclass
+class Assembly:
+    """What is known while a program is put together."""
+
+    recorder: Recorder
+    output: Value
+    setup_is_input: bool
+    names: dict[int, str] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
+    exprs: dict[int, Expr] = field(default_factory=dict)
+    calls: dict[int, Call] = field(default_factory=dict)
+    scalars: dict[str, Any] = field(default_factory=dict)
+
+    def program(self) -> tuple[Program, dict[str, Value]]:
+        """Return the program and the value behind each of its names."""
+        needed = self.needed()
+        inputs = [value for value in needed if self.is_input(value)]
+        lines = [value for value in needed if not self.is_input(value) and self.is_line(value)]
+        for value in inputs:
+            self.names[id(value)] = self.fresh(self.base_name(value) or "x", value)
+        for value in lines:
+            self.names[id(value)] = self.fresh(self.base_name(value) or self.made_name(value), value)
+        built = tuple(self.lines(lines))
+        by_name = {self.names[id(value)]: value for value in [*inputs, *lines]}
+        names_in = tuple(name_of(self.names[id(value)], value) for value in inputs)
+        return Program(built, names_in, dict(self.scalars), self.names[id(self.output)]), by_name
+
+    def needed(self) -> list[Value]:
+        """Return the values that the output, or a name of the root frame, is made from."""
+        found: dict[int, Value] = {}
+        named = [v for v in self.recorder.values if self.in_root(v) and v.order < self.output.order]
+        stack = [self.output, *(v for v in named if v.requires and not self.is_input(v))]
+        while stack:
+            value = stack.pop()
+            if id(value) in found:
+                continue
+            found[id(value)] = value
+            if not self.is_input(value):
+                stack.extend(values_in(value.args.values()))
+                stack.extend(v for v in value.group if v.names)
+        self.uses = Counter(
+            id(arg)
+            for value in {id(v.group[0]) if v.group else id(v): v for v in found.values()}.values()
+            if not self.is_input(value)
+            for arg in values_in(value.args.values())
+        )
+        return sorted(found.values(), key=lambda value: value.order)
+
+    def in_root(self, value: Value) -> bool:
+        """Tell whether a value has a name in the outermost frame."""
+        return any(depth == 0 for depth, *_ in value.names)
+
+    def is_input(self, value: Value) -> bool:
+        """Tell whether a value comes from outside the program."""
+        if value.op is None:
+            return True
+        if value.requires or not value.names:
+            return False
+        return value.random or (self.setup_is_input and value.order < self.first_line())
+
+    def first_line(self) -> int:
+        """Return the order of the first value that depends on a leaf."""
+        return min(
+            (v.order for v in self.recorder.values if v.op is not None and v.requires), default=0
+        )
+
+    def is_line(self, value: Value) -> bool:
+        """Tell whether a value is a line of its own: named, used twice, or the output."""
+        if value is self.output or value.names:
+            return True
+        return self.uses[id(value)] > 1 and value.requires
+
+    def base_name(self, value: Value) -> str:
+        """Return the name that the user gave: the outermost frame's, the first one there."""
+        if value.names:
+            return min(enumerate(value.names), key=lambda pair: (pair[1][0], pair[0]))[1][1]
+        return identifier(value.hint)
+
+    def made_name(self, value: Value) -> str:
+        """Return a name for a value that the user left without one."""
+        targets = value.place.targets if value.place else ()
+        if value is self.output:
+            return "loss" if value.tensor.ndim == 0 else "out"
+        return targets[0] if targets else identifier(value.op.name if value.op else "") or "x"
+
+    def fresh(self, base: str, value: Value) -> str:
+        """Return the name, with a number if it is taken: x, x_1, x_2."""
+        base = base if base not in RESERVED else base + "_"
+        name = base
+        while name in self.taken:
+            count = self.taken[base]
+            self.taken[base] = count + 1
+            name = f"{base}_{count}"
+        self.taken[name] = 1
+        return name
+
+    def lines(self, values: list[Value]) -> Iterator[Line]:
+        """Yield the program's lines; outputs of one call that are all named are one line."""
+        done: set[int] = set()
+        for value in values:
+            if id(value) in done:
+                continue
+            together = self.together(value)
+            done |= {id(v) for v in together}
+            if value.requires:
+                self.refuse_random(value)
+            targets = tuple(self.names[id(v)] for v in together)
+            expr = self.call(value) if len(together) > 1 else self.build(value)
+            place = bound_at(value)
+            line = Line(
+                targets,
+                expr,
+                f"{', '.join(targets)} = {spell(expr)}",
+                place.text if place else "",
+                place.span if place else None,
+                value.requires,
+            )
+            yield self.verbatim(line, value, place)
+
+    def together(self, value: Value) -> tuple[Value, ...]:
+        """Return the outputs that one statement binds together with this one."""
+        place = bound_at(value)
+        group = value.group
+        named = all(id(v) in self.names and bound_at(v) == place for v in group)
+        whole = place is not None and len(place.targets) == len(group)
+        return group if len(group) > 1 and named and whole else (value,)
+
+    def verbatim(self, line: Line, value: Value, place: Place | None) -> Line:
+        """Return the line as the user wrote it, where that text means the same here."""
+        statement = place.statement if place else None
+        if place is None or not isinstance(statement, ast.Assign) or "\n" in place.text:
+            return line
+        inside = [v for v in self.inlined(value) if v.frames]
+        if any(len(v.frames) > 1 or v.frames[0][1] is not place for v in inside):
+            return line
+        read = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)}
+        known = set(names(line.expr)) | set(self.scalars) | {"torch", "F", "range", "float", "int", "len"}
+        if place.targets != line.targets or not read <= known:
+            return line
+        return Line(
+            line.targets, line.expr, place.text, place.text, line.span, line.differentiable
+        )
+
+    def inlined(self, value: Value) -> Iterator[Value]:
+        """Yield the value and the unnamed values that its line is made from."""
+        yield value
+        for arg in values_in(value.args.values()):
+            if id(arg) not in self.names:
+                yield from self.inlined(arg)
+
+    def build(self, value: Value) -> Expr:
+        """Return the expression of a value's own line."""
+        call = self.call(value)
+        return call if value.item is None else Item(call, value.item)
+
+    def call(self, value: Value) -> Call:
+        """Return the call that made a value, shared by its outputs."""
+        key = id(value.group[0])
+        if key not in self.calls:
+            assert value.op is not None
+            args = {name: self.argument(arg) for name, arg in value.args.items()}
+            outputs = tuple((tuple(v.tensor.shape), v.tensor.dtype) for v in value.group)
+            self.calls[key] = Call(value.op, args, outputs)
+        return self.calls[key]
+
+    def argument(self, arg: Any) -> Arg:
+        """Return an argument as part of an expression."""
+        if isinstance(arg, Value):
+            if id(arg) in self.names:
+                return name_of(self.names[id(arg)], arg)
+            if id(arg) not in self.exprs:
+                self.refuse_random(arg)
+                self.exprs[id(arg)] = self.build(arg)
+            return self.exprs[id(arg)]
+        if isinstance(arg, tuple):
+            return tuple(self.argument(part) for part in arg)
+        assert isinstance(arg, Scalar)
+        return arg.static(self.spell_hole)
+
+    def refuse_random(self, value: Value) -> None:
+        """Refuse a random draw that no name holds.
+
+        Raises:
+            BadInput: always, if the value is random.
+        """
+        if value.random:
+            raise random_forward(value)
+
+    def spell_hole(self, hole: Hole) -> str | None:
+        """Spell a name inside a scalar: as it is if it always meant this value, else its value."""
+        if hole.tensor is not None:
+            value = self.recorder.current.get(id(hole.tensor))
+            if value is not None and id(value) in self.names:
+                return self.names[id(value)]
+            return None
+        seen = self.recorder.scalars.get(hole.name, [])
+        steady = all(type(v) is type(hole.value) and v == hole.value for v in seen)
+        if hole.name and steady and hole.name not in self.taken and hole.name not in RESERVED:
+            self.scalars[hole.name] = hole.value
+            return hole.name
+        text = literal(hole.value)
+        return f"({text})" if text.startswith("-") else text
+
+
+def values_in(args: Iterable[Any]) -> Iterator[Value]:
+    """Yield the values among arguments, those in tuples too."""
+    for arg in args:
+        if isinstance(arg, Value):
+            yield arg
+        elif isinstance(arg, tuple):
+            yield from values_in(arg)
+
+
+def bound_at(value: Value) -> Place | None:
+    """Return the statement that gave the value its name."""
+    if value.names:
+        return min(enumerate(value.names), key=lambda pair: (pair[1][0], pair[0]))[1][3]
+    return value.place
+
+
+def name_of(name: str, value: Value) -> Name:
+    """Return the IR's name of a value."""
+    return Name(name, tuple(value.tensor.shape), value.tensor.dtype)
+
+
+def identifier(text: str) -> str:
+    """Turn source text such as `self.fc1.weight` or `params['W1']` into a name."""
+    text = re.sub(r"^self\.", "", text)
+    bare = re.sub(r"\W+", "_", text).strip("_")
+    return f"x_{bare}" if bare[:1].isdigit() else bare
+
+
+def random_forward(value: Value) -> BadInput:
+    """Say that the forward pass draws anew at each run, and how to fix it."""
+    place = value.place
+    assert value.op is not None
+    short = value.op.name.split(".")[-1]
+    fix = (
+        "draw the mask on a line of its own: `mask = torch.rand_like(x) > p`, "
+        "then `x = x * mask / (1 - p)`"
+        if "dropout" in short
+        else f"give the draw a name on a line of its own: `noise = torch.{short}(...)`"
+    )
+    return BadInput(
+        f"the forward pass is random: {short} draws anew at each run",
+        where=str(place.span) if place else "",
+        why=place.text if place else "",
+        hint=fix,
+    )

@@ -1,0 +1,422 @@
+"""The recorder: every torch call of the user's lines, and the name its result is bound to."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from executing import Source
+from torch.overrides import TorchFunctionMode
+
+from handgrad.errors import BadInput
+from handgrad.ir import Op
+from handgrad.ops import TABLE
+from handgrad.spell import literal
+from handgrad.ops.inplace import functional, is_inplace
+from handgrad.trace.foreign import foreign_call
+from handgrad.trace.source import (
+    Place,
+    Reader,
+    Scalar,
+    Unreadable,
+    argument_nodes,
+    frame_names,
+    is_library,
+    place_of,
+    user_frames,
+)
+
+READERS = {"item", "tolist", "__float__", "__int__", "__bool__", "__index__", "numpy", "__array__"}
+CUTTERS = {"detach", "data", "detach_"}
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor of the recorded run.
+
+    Attributes:
+        op: the row that made it, None for an input.
+        args: the row's arguments: Values, Scalars, tuples of them.
+        item: which output of the op it is, None if it is the only one.
+        group: shared by the outputs of one call.
+        frames: for each user frame of the call, outermost first, its key and statement.
+        names: where it was bound: depth of the frame, name, key of the frame, statement.
+    """
+
+    tensor: torch.Tensor
+    order: int
+    op: Op | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    item: int | None = None
+    group: tuple[Value, ...] = ()
+    frames: tuple[tuple[int, Place], ...] = ()
+    names: list[tuple[int, str, int, Place]] = field(default_factory=list)
+    leaf: bool = False
+    requires: bool = False
+    snapshot: torch.Tensor | None = None
+    hint: str = ""
+    random: bool = False
+
+    @property
+    def data(self) -> torch.Tensor:
+        """Return the tensor as it was when this value was made."""
+        return self.tensor.detach() if self.snapshot is None else self.snapshot
+
+    @property
+    def place(self) -> Place | None:
+        """Return the statement, of the outermost frame, that made the value."""
+        return self.frames[0][1] if self.frames else None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about the forward pass that a person should know."""
+
+    kind: str
+    place: Place | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A tensor whose memory was written through another one."""
+
+    made: Place | None
+    written: Place | None
+
+
+class Recorder(TorchFunctionMode):
+    """Record a run of the user's lines.
+
+    Args:
+        root: the frame that holds the lines, None when a function is called.
+    """
+
+    def __init__(self, root: FrameType | None = None) -> None:
+        super().__init__()
+        self.root = root
+        self.values: list[Value] = []
+        self.current: dict[int, Value] = {}
+        self.bound: dict[tuple[int, str], Value] = {}
+        self.frame_keys: dict[int, FrameType] = {}
+        self.stale: dict[int, Stale] = {}
+        self.notes: list[Note] = []
+        self.scalars: dict[str, list[Any]] = {}
+        self.counter = itertools.count()
+        self.previous: Any = None
+
+    def __enter__(self) -> Recorder:
+        self.previous = sys.getprofile()
+        sys.setprofile(self.on_return)
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(self.previous)
+        super().__exit__(*error)
+        if self.root is not None:
+            self.discover([self.root])
+
+    def on_return(self, frame: FrameType, event: str, _: Any) -> None:
+        """Look for new names in a frame of the user's that is about to go."""
+        if event == "return" and not is_library(frame.f_code.co_filename):
+            inner = frame if frame is not self.root else None
+            if inner is not None and inner.f_code.co_name != "<lambda>":
+                with torch._C.DisableTorchFunction():
+                    self.discover(user_frames(frame, self.root))
+
+    def input(self, tensor: torch.Tensor, name: str = "", leaf: bool = False) -> Value:
+        """Note a tensor that comes from outside."""
+        value = Value(tensor, next(self.counter), leaf=leaf, hint=name)
+        value.requires = tensor.requires_grad
+        self.values.append(value)
+        self.current[id(tensor)] = value
+        return value
+
+    def discover(self, frames: list[FrameType]) -> None:
+        """Bind the names of the frames (innermost first) to the values they now hold."""
+        for depth, frame in enumerate(reversed(frames)):
+            key = id(frame)
+            self.frame_keys.setdefault(key, frame)
+            for name, tensor in frame_names(frame):
+                value = self.current.get(id(tensor))
+                if value is None or self.bound.get((key, name)) is value:
+                    continue
+                self.bound[key, name] = value
+                place = next((p for k, p in value.frames if k == key), None)
+                value.names.append((depth, name, key, place or place_of(frame)))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in ("__get__", "__set__"):
+            name = getattr(getattr(func, "__self__", None), "__name__", name)
+        frames = user_frames(sys._getframe(1), self.root)
+        if not frames:
+            return func(*args, **kwargs)
+        self.discover(frames)
+        inplace = is_inplace(name, kwargs)
+        before = snapshot(args) if inplace else None
+        result = func(*args, **kwargs)
+        tensors = outputs_of(result)
+        if name in READERS:
+            self.note_read(name, args, frames)
+        if not tensors or name in ("grad", "requires_grad_", "retain_grad"):
+            return result
+        if before is not None:
+            self.record_inplace(func, name, args, kwargs, frames, before)
+        elif not (len(tensors) == 1 and any(tensors[0] is arg for arg in args)):
+            self.record(func, name, args, kwargs, frames, result)
+        return result
+
+    def record(
+        self, func: Any, name: str, args: Any, kwargs: Any, frames: list[FrameType], result: Any
+    ) -> None:
+        """Record a call that makes new tensors."""
+        places = tuple((id(frame), place_of(frame)) for frame in reversed(frames))
+        found = None if name in CUTTERS else TABLE.match(func, args, kwargs)
+        drafts = Drafts(self, frames[0], func, args, kwargs)
+        if found is None:
+            op, bound = foreign_call(func, args, kwargs)
+        else:
+            op, bound = found
+        self.add(op, {key: drafts.draft(value, key) for key, value in bound.items()}, places, result)
+        self.note_cut(name, args, kwargs, places, outputs_of(result))
+
+    def add(self, op: Op, args: Mapping[str, Any], places: Any, result: Any) -> tuple[Value, ...]:
+        """Add the values of one call."""
+        tensors = outputs_of(result)
+        several = isinstance(result, tuple | list)
+        made = tuple(
+            Value(
+                tensor,
+                next(self.counter),
+                op,
+                args,
+                place if several else None,
+                frames=places,
+                requires=tensor.requires_grad,
+                random=op.random,
+            )
+            for place, tensor in enumerate(tensors)
+        )
+        for value in made:
+            value.group = made
+            self.values.append(value)
+            self.current[id(value.tensor)] = value
+            self.stale.pop(id(value.tensor), None)
+        return made
+
+    def record_inplace(
+        self, func: Any, name: str, args: Any, kwargs: Any, frames: list[FrameType], before: Any
+    ) -> None:
+        """Record a call that changes its first argument, as a new version of it."""
+        target = args[0]
+        places = tuple((id(frame), place_of(frame)) for frame in reversed(frames))
+        old = self.resolve(target, frames[0], writing=args[2] if name == "__setitem__" else None)
+        old.snapshot = before
+        if old.leaf:
+            raise BadInput(
+                f"{old.hint or 'a leaf'} is changed in place",
+                where=str(places[0][1].span),
+                why=f"{places[0][1].text}\nits gradient would belong to no value it had",
+                hint="write the changed tensor to a new name",
+            )
+        self.current[id(before)] = old
+        rewrite = functional(func, name)
+        try:
+            if rewrite is None:
+                raise NotImplementedError
+            with _Again(self):
+                result = rewrite(before, *args[1:], **kwargs)
+        except NotImplementedError:
+            raise BadInput(
+                f"no functional form is known for this in-place {name.strip('_')}",
+                where=str(places[0][1].span),
+                why=places[0][1].text,
+                hint="write the result to a new name",
+            ) from None
+        made = self.current.pop(id(result))
+        self.current.pop(id(before))
+        made.snapshot = result.detach()
+        made.tensor = target
+        self.current[id(target)] = made
+        self.mark_stale(made, places[0][1])
+
+    def mark_stale(self, written: Value, place: Place) -> None:
+        """Mark every other tensor on the same memory: what it holds is no longer what was traced."""
+        storage = written.tensor.untyped_storage().data_ptr()
+        for key, other in self.current.items():
+            same = other.tensor.untyped_storage().data_ptr() == storage
+            if same and other is not written and other.tensor.numel():
+                self.stale[key] = Stale(other.place or written.place, place)
+
+    def resolve(
+        self, tensor: torch.Tensor, frame: FrameType | None = None, writing: Any = None
+    ) -> Value:
+        """Return the value that a tensor is now.
+
+        Raises:
+            BadInput: its memory was written through a view.
+        """
+        stale = self.stale.get(id(tensor))
+        if stale is not None:
+            if isinstance(writing, torch.Tensor) and writing.data_ptr() >= tensor.data_ptr():
+                self.stale.pop(id(tensor))  # x[i] += v writes the view back where it came from
+            else:
+                raise view_written(stale, frame)
+        value = self.current.get(id(tensor))
+        if value is None or (value.op is not None and tensor.is_leaf and tensor.requires_grad):
+            names = value.names if value is not None else []
+            value = self.input(tensor, leaf=tensor.requires_grad)
+            value.names = names
+        return value
+
+    def note_read(self, name: str, args: Any, frames: list[FrameType]) -> None:
+        """Note that a tensor in the path of gradients was turned into a plain number."""
+        tensor = args[0]
+        if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+            kind = "branch" if name == "__bool__" else "item"
+            place = place_of(frames[-1])
+            self.notes.append(Note(kind, place, f"{place}: {place.text}"))
+
+    def note_cut(self, name: str, args: Any, kwargs: Any, places: Any, made: Any) -> None:
+        """Note that an op's result no longer depends on what it was made from."""
+        given = [a for a in itertools.chain(args, kwargs.values()) if isinstance(a, torch.Tensor)]
+        needed = any(a.requires_grad and a.is_floating_point() for a in given)
+        if needed and not any(t.requires_grad for t in made if t.is_floating_point()):
+            if any(t.is_floating_point() for t in made):
+                kind = "detach" if name in CUTTERS else "cut"
+                self.notes.append(Note(kind, places[0][1], f"{places[0][1]}: {places[0][1].text}"))
+
+
+class _Again:
+    """Record what is called inside, without watching for returning frames once more."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __enter__(self) -> None:
+        TorchFunctionMode.__enter__(self.recorder)
+
+    def __exit__(self, *error: object) -> None:
+        TorchFunctionMode.__exit__(self.recorder, *error)
+
+
+class Drafts:
+    """Turn the arguments of one call into Values and Scalars."""
+
+    def __init__(
+        self, recorder: Recorder, frame: FrameType, func: Any, args: Any, kwargs: Any
+    ) -> None:
+        self.recorder, self.frame = recorder, frame
+        executing = Source.executing(frame)
+        self.reader = Reader(frame, executing.source)
+        positions, keywords = argument_nodes(executing.node, len(args))
+        self.nodes: list[tuple[Any, Any]] = []
+        for arg, node in itertools.zip_longest(args, positions):
+            self.pair(arg, node)
+        for word, value in kwargs.items():
+            self.pair(value, keywords.get(word))
+        if len(args) == 2 and isinstance(args[1], int | float) and len(positions) == 2:
+            self.nodes.append((args[1], positions[0]))  # 2 * x is reported as x.mul(2)
+
+    def pair(self, value: Any, node: Any) -> None:
+        """Remember which node a value was written as, the parts of a tuple one by one too."""
+        self.nodes.append((value, node))
+        elements = getattr(node, "elts", None)
+        if isinstance(value, tuple | list) and elements and len(elements) == len(value):
+            for part, inside in zip(value, elements, strict=True):
+                self.pair(part, inside)
+
+    def draft(self, value: Any, param: str) -> Any:
+        """Return an argument as Value, Scalar, or tuple of them."""
+        if isinstance(value, torch.Tensor):
+            found = self.recorder.resolve(value, self.frame)
+            if not found.hint and found.op is None and not found.names:
+                found.hint = self.hint(value)
+            return found
+        if isinstance(value, tuple | list):
+            whole = self.scalar(value) if not tensors_in(value) else None
+            if isinstance(whole, Scalar) and whole.holes:
+                return whole
+            parts = tuple(self.draft(part, param) for part in value)
+            if any(not isinstance(part, Scalar) for part in parts):
+                return parts
+            if any(part.holes for part in parts):
+                return parts
+            return whole
+        return self.scalar(value)
+
+    def scalar(self, value: Any) -> Scalar:
+        """Return a static with its text, and remember what its names stood for."""
+        for known, node in self.nodes:
+            if node is None or not (known is value or same_static(known, value)):
+                continue
+            try:
+                scalar = self.reader.written(value, node)
+            except Unreadable:
+                continue
+            for hole in scalar.holes:
+                if hole.name and hole.tensor is None:
+                    self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
+            return scalar
+        return Scalar(value, literal(value))
+
+    def hint(self, tensor: torch.Tensor) -> str:
+        """Return the source text of a tensor argument."""
+        import ast
+
+        for known, node in self.nodes:
+            if known is tensor and node is not None:
+                return ast.unparse(node)
+        return ""
+
+
+def same_static(a: Any, b: Any) -> bool:
+    """Tell whether two plain values are one and the same argument."""
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return False
+    return type(a) is type(b) and not tensors_in(a) and not tensors_in(b) and bool(a == b)
+
+
+def tensors_in(value: Any) -> bool:
+    """Tell whether a nested value holds a tensor."""
+    if isinstance(value, tuple | list):
+        return any(tensors_in(part) for part in value)
+    return isinstance(value, torch.Tensor)
+
+
+def outputs_of(result: Any) -> tuple[torch.Tensor, ...]:
+    """Return the tensors of a call's result; empty unless it is a tensor or tuple of tensors."""
+    if isinstance(result, torch.Tensor):
+        return (result,)
+    if isinstance(result, tuple | list) and result:
+        if all(isinstance(part, torch.Tensor) for part in result):
+            return tuple(result)
+    return ()
+
+
+def snapshot(args: Any) -> torch.Tensor | None:
+    """Return a copy of the tensor that is about to be changed."""
+    target = args[0] if args else None
+    return target.clone() if isinstance(target, torch.Tensor) else None
+
+
+def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
+    """Say that a tensor shares memory that was written through another name."""
+    here = place_of(frame) if frame is not None else None
+    made = f"{stale.made}: {stale.made.text}" if stale.made else "an earlier line"
+    written = f"{stale.written}: {stale.written.text}" if stale.written else "a later line"
+    return BadInput(
+        "a tensor is read after its memory was written through a view",
+        where=str(here.span) if here else "",
+        why=f"shares memory   {made}\nwrites it       {written}",
+        hint="write to a copy (`.clone()`), or build the result without writing in place",
+    )

@@ -1,0 +1,260 @@
+"""The ways in: a function, a module, a file, a `with` block."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from handgrad.errors import BadInput
+from handgrad.ir import Program
+from handgrad.trace.program import Assembly
+from handgrad.trace.recorder import Note, Recorder, Value
+from handgrad.trace.replay import gradients, replay
+from handgrad.trace.result import Trace
+from handgrad.trace.source import caller
+
+
+def trace(
+    forward: Callable[..., Any] | torch.nn.Module,
+    *args: Any,
+    wrt: Iterable[str] | None = None,
+    upstream: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> Trace:
+    """Record a forward pass on its own tensors.
+
+    Args:
+        forward: a function or module; it returns a scalar loss, or any tensor with `upstream`.
+        *args: its arguments; floating-point tensors are the leaves.
+        wrt: names of the arguments or parameters to take as leaves instead.
+        upstream: the gradient of the output, in its shape; 1 for a scalar.
+        **kwargs: more arguments.
+
+    Raises:
+        BadInput: the forward pass cannot be traced; the message says which line and why.
+    """
+    target = forward.forward if isinstance(forward, torch.nn.Module) else forward
+    named = name_arguments(target, args, kwargs)
+    wanted = wanted_leaves(named, forward, wrt)
+    recorder = Recorder()
+    swap: dict[int, torch.Tensor] = {}
+    for name, tensor in named.items():
+        fresh = tensor.detach().clone().requires_grad_(name in wanted)
+        swap[id(tensor)] = fresh
+        recorder.input(fresh, name, leaf=name in wanted)
+    if isinstance(forward, torch.nn.Module):
+        note_parameters(recorder, forward, wanted)
+    args, kwargs = replaced(args, swap), replaced(kwargs, swap)
+    result = run_recorded(recorder, forward, args, kwargs)
+    return finish(recorder, pick_output(recorder, result), upstream)
+
+
+def run_recorded(recorder: Recorder, forward: Any, args: Any, kwargs: Any) -> Any:
+    """Call the forward pass under the recorder."""
+    with torch.enable_grad(), recorder:
+        return forward(*args, **kwargs)
+
+
+def name_arguments(function: Any, args: Any, kwargs: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors among the arguments by name; `params["W"]` is called `W`."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadInput(
+            f"the arguments do not fit {getattr(function, '__name__', 'the function')}: {error}"
+        ) from error
+    found: dict[str, torch.Tensor] = {}
+
+    def visit(name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            found.setdefault(name, value)
+        elif isinstance(value, Mapping):
+            for key, part in value.items():
+                visit(str(key) if str(key).isidentifier() else f"{name}_{key}", part)
+        elif isinstance(value, list | tuple):
+            for place, part in enumerate(value):
+                visit(f"{name}_{place}", part)
+
+    for name, value in bound.arguments.items():
+        visit(name, value)
+    return found
+
+
+def wanted_leaves(
+    named: Mapping[str, torch.Tensor], forward: Any, wrt: Iterable[str] | None
+) -> set[str]:
+    """Return the names of the leaves.
+
+    Raises:
+        BadInput: `wrt` names something unknown, or something that has no gradient.
+    """
+    parameters = dict(forward.named_parameters()) if isinstance(forward, torch.nn.Module) else {}
+    known = {**named, **{name.replace(".", "_"): p for name, p in parameters.items()}}
+    for name in list(known) if wrt is None else wrt:
+        if name not in known:
+            raise BadInput(f"wrt names {name!r}, which is no argument: {', '.join(known)}")
+        tensor = known[name]
+        if tensor.is_complex():
+            raise BadInput(
+                f"{name} is complex ({tensor.dtype}); handgrad works on real tensors",
+                hint="pass real and imaginary part as two real tensors",
+            )
+        if wrt is not None and not tensor.is_floating_point():
+            raise BadInput(
+                f"{name} has dtype {tensor.dtype}, and only floating-point tensors have gradients",
+                hint=f"leave {name} out of wrt, or pass {name}.float()",
+            )
+    chosen = {n for n, t in known.items() if t.is_floating_point()} if wrt is None else set(wrt)
+    if not chosen:
+        raise BadInput(
+            "no argument is a floating-point tensor, so nothing has a gradient",
+            hint="pass parameters as float tensors",
+        )
+    return chosen
+
+
+def note_parameters(recorder: Recorder, module: torch.nn.Module, wanted: set[str]) -> None:
+    """Note a module's parameters and buffers as inputs."""
+    for name, parameter in module.named_parameters():
+        flat = name.replace(".", "_")
+        recorder.input(parameter, flat, leaf=flat in wanted and parameter.requires_grad)
+    for name, buffer in module.named_buffers():
+        recorder.input(buffer, name.replace(".", "_"))
+
+
+def replaced(value: Any, swap: Mapping[int, torch.Tensor]) -> Any:
+    """Return nested arguments with the tensors exchanged for fresh leaves."""
+    if isinstance(value, torch.Tensor):
+        return swap.get(id(value), value)
+    if isinstance(value, dict):
+        return {key: replaced(part, swap) for key, part in value.items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(replaced(part, swap) for part in value)
+    return value
+
+
+def pick_output(recorder: Recorder, result: Any) -> Value:
+    """Return the value that the forward pass gave back: the scalar among several.
+
+    Raises:
+        BadInput: it gave no tensor, or none that depends on a leaf.
+    """
+    parts = list(result) if isinstance(result, list | tuple) else [result]
+    if isinstance(result, dict):
+        parts = [result["loss"]] if "loss" in result else list(result.values())
+    tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.is_floating_point()]
+    tensors = [t for t in tensors if t.ndim == 0] or tensors
+    if len(tensors) != 1:
+        raise BadInput(
+            f"the forward pass returns {type(result).__name__}, not one floating-point tensor",
+            hint="end it with `return loss`",
+        )
+    value = recorder.current.get(id(tensors[0]))
+    if value is None or value.op is None or not value.requires:
+        raise cut_off(recorder)
+    return value
+
+
+def cut_off(recorder: Recorder) -> BadInput:
+    """Say that the output does not depend on any leaf, and where the path was cut if known."""
+    cuts = [note for note in recorder.notes if note.kind in ("detach", "item", "cut")]
+    note: Note | None = cuts[-1] if cuts else None
+    return BadInput(
+        "the output does not depend on any leaf, so there is nothing to derive",
+        where=str(note.place.span) if note and note.place else "",
+        why=f"the path is cut here: {note.place.text}" if note and note.place else "",
+        hint="leave out the detach, .item() or no_grad on the way to the loss"
+        if note
+        else "set requires_grad=True on the parameters, or pass them as arguments",
+    )
+
+
+def finish(
+    recorder: Recorder,
+    output: Value,
+    upstream: torch.Tensor | None = None,
+    setup_is_input: bool = False,
+) -> Trace:
+    """Turn a recording into a trace: assemble the program, run it again, take the gradients.
+
+    Raises:
+        BadInput: the output is no scalar and there is no upstream gradient in its shape.
+    """
+    shape = list(output.tensor.shape)
+    if upstream is None and output.tensor.numel() != 1:
+        raise BadInput(
+            f"the output has shape {shape}, and only a scalar can start the backward pass alone",
+            where=str(output.place.span) if output.place else "",
+            why=output.place.text if output.place else "",
+            hint="end in a scalar loss, or pass upstream=, a gradient in the output's shape",
+        )
+    if upstream is not None and list(upstream.shape) != shape:
+        raise BadInput(f"upstream has shape {list(upstream.shape)}, the output {shape}")
+    with torch._C.DisableTorchFunction():
+        start = torch.ones_like(output.data) if upstream is None else upstream.detach()
+        program, values = Assembly(recorder, output, setup_is_input).program()
+        program, tensors = replay(program, values)
+        grads = gradients(tensors[program.output], tensors, start)
+    return Trace(
+        program=program,
+        values={name: tensor.detach() for name, tensor in tensors.items()},
+        grads=grads,
+        leaves=tuple(n.name for n in program.inputs if is_leaf(values[n.name])),
+        upstream=start,
+        given=upstream is not None,
+        aliases=aliases(program, values),
+        notes=tuple(dict.fromkeys(recorder.notes)),
+    )
+
+
+def is_leaf(value: Value) -> bool:
+    """Tell whether a gradient is wanted for an input."""
+    return value.leaf and value.requires
+
+
+def aliases(program: Program, values: Mapping[str, Value]) -> dict[str, str]:
+    """Return the other names that the user bound to a value that the program has."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        for depth, other, *_ in value.names:
+            if depth == 0 and other not in values:
+                found[other] = name
+    return found
+
+
+class Recording(Trace):
+    """A trace that is filled when its `with` block ends."""
+
+
+@contextmanager
+def recording(upstream: torch.Tensor | None = None) -> Iterator[Trace]:
+    """Record the lines of a `with` block; leaves are the tensors that require a gradient.
+
+    The output is `loss` if a line makes it, else the last tensor that depends on a leaf.
+    """
+    holder = object.__new__(Recording)
+    frame: FrameType = caller(2)
+    recorder = Recorder(root=frame)
+    with torch.enable_grad(), recorder:
+        yield holder
+    output = last_output(recorder)
+    holder.__dict__.update(vars(finish(recorder, output, upstream)))
+
+
+def last_output(recorder: Recorder) -> Value:
+    """Return the value called `loss`, else the last one that depends on a leaf.
+
+    Raises:
+        BadInput: there is none.
+    """
+    made = [v for v in recorder.values if v.op is not None and v.requires]
+    named = [v for v in made if any(depth == 0 and name == "loss" for depth, name, *_ in v.names)]
+    if not made:
+        raise cut_off(recorder)
+    scalars = [v for v in made if v.names and v.tensor.ndim == 0]
+    return (named or scalars or [v for v in made if v.names] or made)[-1]
