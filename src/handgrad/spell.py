@@ -83,6 +83,8 @@ def spelled_call(call: Call) -> tuple[str, int]:
     """Spell a call in its op's first spelling."""
     spelling, args = call.op.spellings[0], call.args
     params = spelling.params
+    if spelling.kind == "template":
+        return spelling.target.format(**{name: spell(arg) for name, arg in args.items()}), ATOM
     if spelling.kind in ("operator", "compare"):
         return spelled_binary(spelling.target, args[params[0].name], args[params[1].name])
     first = "" if spelling.kind == "function" else guard(spelled(args[params[0].name]), ATOM)

@@ -12,8 +12,10 @@ CROSS_ENTROPY = (
     "label_smoothing=0.0)"
 )
 NLL = "F.nll_loss(x, target, weight=None, ignore_index=-100, reduction='mean')"
-SOFTMAX = "the gradient of a logit is its probability, less what it should have been"
-PICKED = "the loss reads one entry of each row: that of the true class"
+SOFTMAX = "the gradient of a logit is its probability less what it should have been"
+PICKED = "of each row only the entry of the true class reaches the loss, with a minus sign"
+IGNORED = "; an ignored row gets none"
+WEIGHED = ", times the weight of the true class"
 
 
 def classes(x):
@@ -21,35 +23,36 @@ def classes(x):
     return 0 if x.ndim == 1 else 1
 
 
-def entries(x):
-    """Return how many predictions `x` holds."""
-    return math.prod(size for axis, size in enumerate(x.shape) if axis != classes(x))
+def numbered(target):
+    """Tell whether targets are class numbers."""
+    return not target.dtype.is_floating_point
+
+
+def plain(target, ignore_index):
+    """Tell whether targets are class numbers and none is ignored, so that `F.one_hot` takes them.
+
+    An ignored target that comes later is not silently wrong: `F.one_hot` refuses a negative one.
+    """
+    seen = isinstance(target, torch.Tensor) and ignore_index < 0 and numbered(target)
+    return seen and not bool((target == ignore_index).any())
 
 
 def one_hot(target, x):
-    """Return the one-hot rows of the true classes, the classes along the axis where `x` has them."""
+    """Return the one-hot rows of the true classes, the classes on the axis that `x` has them on."""
     hot = F.one_hot(target, x.shape[classes(x)])
     return hot.movedim(-1, 1) if x.ndim > 2 else hot
 
 
 def smoothed(q, x, label_smoothing):
-    """Give every class an equal share of `label_smoothing`."""
+    """Take `label_smoothing` from the true class and share it among all."""
     if label_smoothing == 0:
         return q
     return (1 - label_smoothing) * q + label_smoothing / x.shape[classes(x)]
 
 
-def shared(dy, total, x, reduction):
-    """Return the gradient of each prediction's own loss."""
-    if reduction == "none":
-        return dy.unsqueeze(classes(x))
-    return dy / total if reduction == "mean" else dy
-
-
-def unless_ignored(dy, total, target, ignore_index, x, reduction):
-    """Return the gradient of each prediction's own loss, zero where the target is ignored."""
-    each = dy / total if reduction == "mean" else dy
-    return torch.where(target != ignore_index, each, 0).unsqueeze(classes(x))
+def along_classes(weight, x):
+    """Return the weights of the classes, laid along the axis that `x` has them on."""
+    return weight.view(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else weight
 
 
 def known(target, ignore_index):
@@ -57,45 +60,57 @@ def known(target, ignore_index):
     return target.masked_fill(target == ignore_index, 0)
 
 
-def kept(target, ignore_index, weight=None):
-    """Return how much all targets that are not ignored weigh together."""
-    each = target != ignore_index
-    return (each if weight is None else each * weight[known(target, ignore_index)]).sum()
+def unless_ignored(value, target, ignore_index):
+    """Return a value where the target counts, and zero where it is ignored."""
+    return torch.where(target != ignore_index, value, 0)
 
 
-def along_classes(weight, x):
-    """Return the weights of the classes, laid along the axis where `x` has them."""
-    return weight.view(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else weight
+def share(dy, total, reduction):
+    """Return the gradient of each prediction's own loss."""
+    return dy / total if reduction == "mean" else dy
 
 
-def over_entries(term):
-    """Sum what each class gets, where its axis is not the last and the sum has to be written."""
-    if term.ndim <= 2:
-        return term
-    return term.sum(dim=tuple(axis for axis in range(term.ndim) if axis != 1))
+def beside(value, x):
+    """Lay one value a prediction beside the classes of `x`."""
+    return value.unsqueeze(classes(x)) if value.ndim else value
 
 
-def total(q, x):
-    """Return what a row of `q` sums to."""
-    return q.sum(dim=classes(x), keepdim=True)
+def share_kept(dy, target, ignore_index, reduction):
+    """Return the gradient of each prediction's own loss, zero where the target is ignored."""
+    total = (target != ignore_index).sum()
+    return unless_ignored(share(dy, total, reduction), target, ignore_index)
 
 
-def plain(x, target, ignore_index):
-    """Tell whether targets are class numbers and none is ignored, so that `F.one_hot` takes them.
+def share_weighted(dy, target, weight, ignore_index, reduction, each=1):
+    """Return the gradient of each prediction's own loss, of which each weighs what its class does.
 
-    An ignored target that comes later is not silently wrong: `F.one_hot` refuses a negative one.
+    Args:
+        each: what each share is multiplied with.
     """
-    return ignoring(x, target) and ignore_index < 0 and not bool((target == ignore_index).any())
+    total = unless_ignored(weight[known(target, ignore_index)], target, ignore_index).sum()
+    return unless_ignored(each * share(dy, total, reduction), target, ignore_index)
 
 
-def ignoring(x, target):
-    """Tell whether targets are class numbers, any of which may be ignored."""
-    return isinstance(target, torch.Tensor) and target.dtype == torch.int64 and 1 <= x.ndim
+def held_against(q, x):
+    """Return what the probabilities of `x` are, times what `q` sums to, less `q`."""
+    dim = classes(x)
+    return x.softmax(dim) * q.sum(dim=dim, keepdim=True) - q
 
 
-def probable(x, target):
-    """Tell whether targets are probabilities."""
-    return target.dtype.is_floating_point and tuple(target.shape) == tuple(x.shape)
+def predictions(x):
+    """Return how many predictions `x` holds."""
+    return math.prod(size for axis, size in enumerate(x.shape) if axis != classes(x))
+
+
+def over_predictions(term):
+    """Sum over all axes but that of the classes, where broadcasting does not say so by itself."""
+    rest = tuple(axis for axis in range(term.ndim) if axis != 1)
+    return term.sum(dim=rest) if term.ndim > 2 else term
+
+
+def int64(*values):
+    """Describe exact class numbers."""
+    return exactly(*values, dtype=torch.int64)
 
 
 SHAPES = [
@@ -107,14 +122,14 @@ SHAPES = [
     call((5,), index(below=5), reduction="none"),
 ]
 IGNORING = [
-    call((4, 5), exactly(0, -100, 3, 0)),
-    call((4, 5), exactly(0, -100, 3, 0), reduction="sum"),
-    call((4, 5), exactly(0, -100, 3, 0), reduction="none"),
-    call((3, 5), exactly(2, 0, 2), ignore_index=2),
-    call((3, 5), exactly(2, 9, 2), ignore_index=9),
-    call((2, 5, 3), exactly([[0, -100, 3], [0, 1, 1]])),
-    call((3, 5), exactly(-100, -100, -100), reduction="sum"),
-    call((5,), exactly(-100), reduction="sum"),
+    call((4, 5), int64(0, -100, 3, 0)),
+    call((4, 5), int64(0, -100, 3, 0), reduction="sum"),
+    call((4, 5), int64(0, -100, 3, 0), reduction="none"),
+    call((3, 5), int64(2, 0, 2), ignore_index=2),
+    call((3, 5), int64(2, 9, 2), ignore_index=9),
+    call((2, 5, 3), int64([[0, -100, 3], [0, 1, 1]])),
+    call((3, 5), int64(-100, -100, -100), reduction="sum"),
+    call((5,), int64(-100), reduction="sum"),
 ]
 WEIGHTED = [
     call((3, 5), index(3, below=5), unit(5)),
@@ -124,11 +139,10 @@ WEIGHTED = [
     call((5,), index(below=5), unit(5)),
 ]
 WEIGHTED_IGNORING = [
-    call((4, 5), exactly(0, -100, 3, 0), unit(5)),
-    call((4, 5), exactly(0, -100, 3, 0), unit(5), reduction="none"),
-    call((2, 5, 3), exactly([[0, 2, 3], [0, 1, 1]]), unit(5), ignore_index=2),
+    call((4, 5), int64(0, -100, 3, 0), unit(5)),
+    call((4, 5), int64(0, -100, 3, 0), unit(5), reduction="none"),
+    call((2, 5, 3), int64([[0, 2, 3], [0, 1, 1]]), unit(5), ignore_index=2),
 ]
-
 
 ROWS = [
     op(
@@ -136,11 +150,8 @@ ROWS = [
         index="y[()] = mean[n] log(sum[c](exp(x[n,c]))) - x[n,target[n]]",
         same_as="F.nll_loss(x.log_softmax(1), target)",
         when=lambda x, target, weight, ignore_index, reduction, label_smoothing: (
-            x.ndim == 2
-            and weight is None
-            and reduction == "mean"
-            and label_smoothing == 0
-            and plain(x, target, ignore_index)
+            (x.ndim, weight, reduction, label_smoothing) == (2, None, "mean", 0)
+            and plain(target, ignore_index)
         ),
         dx=lambda dy, x, target: (
             (x.softmax(1) - F.one_hot(target, x.shape[1])) * (dy / target.shape[0])
@@ -152,12 +163,10 @@ ROWS = [
         CROSS_ENTROPY,
         name="cross_entropy_any",
         index=None,
-        when=lambda x, target, weight, ignore_index: (
-            weight is None and plain(x, target, ignore_index)
-        ),
+        when=lambda target, weight, ignore_index: weight is None and plain(target, ignore_index),
         dx=lambda dy, x, target, reduction, label_smoothing: (
             (x.softmax(classes(x)) - smoothed(one_hot(target, x), x, label_smoothing))
-            * shared(dy, target.numel(), x, reduction)
+            * beside(share(dy, target.numel(), reduction), x)
         ),
         why={"x": SOFTMAX},
         examples=[*SHAPES, call((3, 5), index(3, below=5), label_smoothing=0.1)],
@@ -166,62 +175,178 @@ ROWS = [
         CROSS_ENTROPY,
         name="cross_entropy_ignoring",
         index=None,
-        when=lambda x, target, weight: weight is None and ignoring(x, target),
+        when=lambda target, weight: weight is None and numbered(target),
         dx=lambda dy, x, target, ignore_index, reduction, label_smoothing: (
             x.softmax(classes(x))
             - smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
         )
-        * unless_ignored(
-            dy, kept(target, ignore_index), target, ignore_index, x, reduction
-        ),
-        why={"x": SOFTMAX + "; an ignored row gets none"},
-        examples=[*IGNORING, call((4, 5), exactly(0, -100, 3, 0), label_smoothing=0.1)],
+        * beside(share_kept(dy, target, ignore_index, reduction), x),
+        why={"x": SOFTMAX + IGNORED},
+        examples=[*IGNORING, call((4, 5), int64(0, -100, 3, 0), label_smoothing=0.1)],
     ),
     op(
         CROSS_ENTROPY,
         name="cross_entropy_weighted",
         index=None,
-        when=lambda x, target, weight, ignore_index, label_smoothing: (
-            weight is not None and label_smoothing == 0 and plain(x, target, ignore_index)
+        when=lambda target, weight, ignore_index, label_smoothing: (
+            weight is not None and label_smoothing == 0 and plain(target, ignore_index)
         ),
         dx=lambda dy, x, target, weight, reduction: (
             (x.softmax(classes(x)) - one_hot(target, x))
-            * weight[target].unsqueeze(classes(x))
-            * shared(dy, weight[target].sum(), x, reduction)
+            * beside(weight[target] * share(dy, weight[target].sum(), reduction), x)
         ),
-        why={"x": SOFTMAX + ", times the weight of the true class"},
-        structural=("weight",),
+        why={"x": SOFTMAX + WEIGHED},
         examples=WEIGHTED,
     ),
     op(
         CROSS_ENTROPY,
         name="cross_entropy_weighted_ignoring",
         index=None,
-        when=lambda x, target, weight, label_smoothing: (
-            weight is not None and label_smoothing == 0 and ignoring(x, target)
+        when=lambda target, weight, label_smoothing: (
+            weight is not None and label_smoothing == 0 and numbered(target)
         ),
         dx=lambda dy, x, target, weight, ignore_index, reduction: (
-            (x.softmax(classes(x)) - one_hot(known(target, ignore_index), x))
-            * weight[known(target, ignore_index)].unsqueeze(classes(x))
-            * unless_ignored(
-                dy, kept(target, ignore_index, weight), target, ignore_index, x, reduction
-            )
+            x.softmax(classes(x)) - one_hot(known(target, ignore_index), x)
+        )
+        * beside(
+            share_weighted(
+                dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
+            ),
+            x,
         ),
-        why={"x": SOFTMAX + ", times the weight of the true class; an ignored row gets none"},
+        why={"x": SOFTMAX + WEIGHED + IGNORED},
         examples=WEIGHTED_IGNORING,
     ),
     op(
         CROSS_ENTROPY,
         name="cross_entropy_weighted_smoothed",
         index=None,
-        when=lambda x, target, weight: weight is not None and ignoring(x, target),
-        dx=lambda dy, x, target, weight, ignore_index, reduction, label_smoothing: 0,
-        why={"x": SOFTMAX},
+        when=lambda target, weight: weight is not None and numbered(target),
+        dx=lambda dy, x, target, weight, ignore_index, reduction, label_smoothing: held_against(
+            smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
+            * along_classes(weight, x),
+            x,
+        )
+        * beside(share_weighted(dy, target, weight, ignore_index, reduction), x),
+        why={"x": SOFTMAX + ", classes weighed" + IGNORED},
         examples=[
             call((3, 5), index(3, below=5), unit(5), label_smoothing=0.1),
             call((2, 5, 3), index(2, 3, below=5), unit(5), label_smoothing=0.1),
-            call((4, 5), exactly(0, -100, 3, 0), unit(5), reduction="none", label_smoothing=0.1),
+            call((4, 5), int64(0, -100, 3, 0), unit(5), reduction="none", label_smoothing=0.1),
             call((5,), index(below=5), unit(5), label_smoothing=0.1, reduction="sum"),
         ],
+    ),
+    op(
+        CROSS_ENTROPY,
+        name="cross_entropy_probabilities",
+        index=None,
+        when=lambda target, weight: weight is None and not numbered(target),
+        dx=lambda dy, x, target, reduction, label_smoothing: (
+            held_against(smoothed(target, x, label_smoothing), x)
+            * beside(share(dy, predictions(x), reduction), x)
+        ),
+        dtarget=lambda dy, x, reduction, label_smoothing: (
+            -x.log_softmax(classes(x)) * (1 - label_smoothing)
+            * beside(share(dy, predictions(x), reduction), x)
+        ),
+        why={"x": SOFTMAX, "target": "the loss is linear in the probabilities of the target"},
+        examples=[
+            call((3, 5), (3, 5)),
+            call((3, 5), (3, 5), reduction="sum", label_smoothing=0.1),
+            call((2, 5, 3), (2, 5, 3), reduction="none"),
+            call((2, 5, 3), (2, 5, 3), label_smoothing=0.1),
+            call((5,), (5,)),
+        ],
+    ),
+    op(
+        CROSS_ENTROPY,
+        name="cross_entropy_probabilities_weighted",
+        index=None,
+        when=lambda target, weight: weight is not None and not numbered(target),
+        dx=lambda dy, x, target, weight, reduction, label_smoothing: (
+            held_against(smoothed(target, x, label_smoothing) * along_classes(weight, x), x)
+            * beside(share(dy, predictions(x), reduction), x)
+        ),
+        dtarget=lambda dy, x, weight, reduction, label_smoothing: (
+            -x.log_softmax(classes(x)) * along_classes(weight, x) * (1 - label_smoothing)
+            * beside(share(dy, predictions(x), reduction), x)
+        ),
+        dweight=lambda dy, x, target, reduction, label_smoothing: over_predictions(
+            -x.log_softmax(classes(x)) * smoothed(target, x, label_smoothing)
+            * beside(share(dy, predictions(x), reduction), x)
+        ),
+        why={
+            "x": SOFTMAX + ", classes weighed",
+            "target": "the loss is linear in the probabilities of the target",
+            "weight": "the loss is linear in the weights of the classes",
+        },
+        examples=[
+            call((3, 5), (3, 5), (5,)),
+            call((3, 5), (3, 5), (5,), reduction="sum", label_smoothing=0.1),
+            call((2, 5, 3), (2, 5, 3), (5,), reduction="none"),
+            call((2, 5, 3), (2, 5, 3), (5,), label_smoothing=0.1),
+            call((5,), (5,), (5,)),
+        ],
+    ),
+    op(
+        NLL,
+        index="y[()] = mean[n] -x[n,target[n]]",
+        when=lambda x, target, weight, ignore_index, reduction: (
+            (x.ndim, weight, reduction) == (2, None, "mean") and plain(target, ignore_index)
+        ),
+        dx=lambda dy, x, target: -F.one_hot(target, x.shape[1]) * (dy / target.shape[0]),
+        why={"x": PICKED},
+        examples=[call((3, 5), index(3, below=5)), call((1, 5), index(1, below=5))],
+    ),
+    op(
+        NLL,
+        name="nll_loss_any",
+        index=None,
+        when=lambda target, weight, ignore_index: weight is None and plain(target, ignore_index),
+        dx=lambda dy, x, target, reduction: (
+            -one_hot(target, x) * beside(share(dy, target.numel(), reduction), x)
+        ),
+        why={"x": PICKED},
+        examples=SHAPES,
+    ),
+    op(
+        NLL,
+        name="nll_loss_ignoring",
+        index=None,
+        when=lambda weight: weight is None,
+        dx=lambda dy, x, target, ignore_index, reduction: (
+            -one_hot(known(target, ignore_index), x)
+            * beside(share_kept(dy, target, ignore_index, reduction), x)
+        ),
+        why={"x": PICKED + IGNORED},
+        examples=IGNORING,
+    ),
+    op(
+        NLL,
+        name="nll_loss_weighted",
+        index=None,
+        when=lambda target, weight, ignore_index: plain(target, ignore_index),
+        dx=lambda dy, x, target, weight, reduction: (
+            -one_hot(target, x)
+            * beside(weight[target] * share(dy, weight[target].sum(), reduction), x)
+        ),
+        why={"x": PICKED + WEIGHED},
+        examples=WEIGHTED,
+    ),
+    op(
+        NLL,
+        name="nll_loss_weighted_ignoring",
+        index=None,
+        dx=lambda dy, x, target, weight, ignore_index, reduction: -one_hot(
+            known(target, ignore_index), x
+        )
+        * beside(
+            share_weighted(
+                dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
+            ),
+            x,
+        ),
+        why={"x": PICKED + WEIGHED + IGNORED},
+        examples=WEIGHTED_IGNORING,
     ),
 ]
