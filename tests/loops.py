@@ -15,11 +15,18 @@ from handgrad.ops.words import axes
 
 FUNCTIONS = {
     name: getattr(math, name)
-    for name in "exp log log1p expm1 sqrt sin cos tanh erf pi inf".split()
+    for name in (
+        "exp log log1p expm1 sqrt sin cos tanh erf pi inf "
+        "log2 log10 tan asin acos atan sinh cosh floor ceil trunc"
+    ).split()
 } | {
     "sign": lambda v: (v > 0) - (v < 0),
     "where": lambda c, a, b: a if c else b,
     "abs": abs,
+    "round": round,
+    "float": float,
+    "int": int,
+    "bool": bool,
     "min": min,
     "max": max,
     "sigmoid": lambda v: 1 / (1 + math.exp(-v)),

@@ -46,8 +46,8 @@ def make(row: Op, example: Example, seed: int = 0, dtype: torch.dtype = torch.fl
     spelling = row.spellings[0]
     tensors: dict[str, torch.Tensor] = {}
 
-    def tensor(value: torch.Tensor, hint: str) -> torch.Tensor:
-        value = value.to(dtype) if value.is_floating_point() else value
+    def tensor(value: torch.Tensor, hint: str, keep: bool = False) -> torch.Tensor:
+        value = value.to(dtype) if value.is_floating_point() and not keep else value
         tensors[fresh(hint)] = value
         return value
 
@@ -57,7 +57,7 @@ def make(row: Op, example: Example, seed: int = 0, dtype: torch.dtype = torch.fl
 
     def argument(value: Any, hint: str, operand: bool) -> Any:
         if isinstance(value, Given):
-            return tensor(value.make(generator), hint)
+            return tensor(value.make(generator), hint, value.keep)
         if operand and isinstance(value, tuple) and all(isinstance(n, int) for n in value):
             return tensor(torch.randn(value, generator=generator, dtype=dtype), hint)
         if isinstance(value, list):
@@ -85,9 +85,17 @@ def make(row: Op, example: Example, seed: int = 0, dtype: torch.dtype = torch.fl
     bound = fill(row, bound)
     assert row.when is None or TABLE_applies(row, bound), f"{row.name}: `when` refuses its example"
     by_id = {id(t): Name(n, tuple(t.shape), t.dtype) for n, t in tensors.items()}
-    with building(TABLE):
+    real = types_of(row.spellings[0].run(**bound))
+    with building(TABLE, real[0]):
         call = make_call(row, {n: symbolic(v, by_id) for n, v in bound.items()})
+    assert call.outputs == real, f"{row.name}: on meta tensors the outputs are {call.outputs}"
     return Case(row, bound, tensors, call)
+
+
+def types_of(result: Any) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
+    """Shapes and dtypes of a call's outputs."""
+    outputs = result if isinstance(result, tuple | list) else (result,)
+    return tuple((tuple(out.shape), out.dtype) for out in outputs)
 
 
 def TABLE_applies(row: Op, bound: Mapping[str, Any]) -> bool:
@@ -122,7 +130,8 @@ def gradients(call: Call, wanted: set[str], upstream: list[Name]) -> dict[str, E
     """Derive a call: the expression of each operand's gradient, over operands and upstream."""
 
     def reaches(node: Expr) -> bool:
-        return any(isinstance(n, Name) and n.name in wanted for n in walk_all(node))
+        named = any(isinstance(n, Name) and n.name in wanted for n in walk_all(node))
+        return named and node.dtype.is_floating_point
 
     def no_rule(call: Call, param: str, dy: Any) -> Term:
         raise AssertionError(f"{call.op.name} has no rule for {param}")
@@ -159,6 +168,7 @@ def upstream_of(call: Call, seed: int = 7) -> tuple[list[Name], dict[str, torch.
         name = f"dout{place}"
         names.append(Name(name, shape, dtype if dtype.is_floating_point else torch.float64))
         values[name] = torch.randn(shape, generator=generator, dtype=torch.float64)
+        values[name] = values[name].to(names[-1].dtype)
     return names, values
 
 

@@ -113,10 +113,24 @@ def spelled_binary(symbol: str, left: Arg, right: Arg) -> tuple[str, int]:
 
 
 def spelled_index(index: Arg) -> str:
-    """Spell what stands between square brackets."""
+    """Spell what stands between square brackets, or in place of a starred parameter."""
+    if isinstance(index, Static):
+        return unbracketed(index)
     parts = index if isinstance(index, tuple) else (index,)
     text = ", ".join(spell(part) for part in parts)
     return text or "()"
+
+
+def unbracketed(static: Static) -> str:
+    """Return a static's text, a tuple's without its brackets: `x[1:, 0]`, `x.view(2, 6)`."""
+    text = static.text
+    if not isinstance(static.value, tuple) or not text.startswith("(") or len(static.value) == 0:
+        return text
+    inside = ast.parse(f"_[{text[1:-1]}]", mode="eval").body if text.endswith(")") else None
+    assert inside is None or isinstance(inside, ast.Subscript)
+    if inside is None or not isinstance(inside.slice, ast.Tuple):
+        return text
+    return text[1:-1].removesuffix(",")
 
 
 def spelled_arguments(params: tuple[Param, ...], args: Mapping[str, Arg]) -> str:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from handgrad.ir import Call, Expr, Item, Name, Op, Shape, operands, walk
 from handgrad.ops.declare import needs
 from handgrad.ops.term import Term, building, to_value, wrap
+
+CASTS = {torch.float32: "float", torch.float64: "double", torch.float16: "half"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Sweep:
                 if not self.wanted(node) or term is None:
                     continue
                 summed, shaped = unbroadcast(term, node.shape)
+                shaped = recast(shaped, node.dtype)
                 passage = Passage(call.op, param, summed, node.shape, call.shape)
                 arrived.setdefault(id(node), []).append(
                     Contribution(shaped, (*arriving.passages, passage))
@@ -130,8 +135,6 @@ def cotangents_of(call: Call, dy: Any) -> dict[str, Any]:
     if not isinstance(dy, tuple):
         dy = (dy,)
     with building_for(None):
-        import torch
-
         full = tuple(
             torch.zeros_like(value) if part is None else part
             for part, value in zip(dy, values, strict=True)
@@ -189,3 +192,12 @@ def unbroadcast(term: Term, shape: Shape) -> tuple[tuple[int, ...], Term]:
         if kept:
             term = term.sum(dim=kept if len(kept) > 1 else kept[0], keepdim=True)
     return (*leading, *(axis + extra for axis in kept)), term
+
+
+def recast(term: Term, dtype: torch.dtype) -> Term:
+    """Cast a cotangent to its operand's dtype, where operands of several dtypes met."""
+    if term.expr.dtype == dtype:
+        return term
+    short = CASTS.get(dtype)
+    with building_for(None):
+        return term.to(dtype) if short is None else getattr(term, short)()

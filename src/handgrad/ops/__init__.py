@@ -3,6 +3,7 @@
 from handgrad.ops import (
     activations,
     attention,
+    choice,
     conv,
     cross_entropy,
     einsum,
@@ -20,6 +21,7 @@ from handgrad.ops.table import Table
 
 MODULES = (
     elementwise,
+    choice,
     activations,
     reduce,
     matmul,

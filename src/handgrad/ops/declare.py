@@ -52,9 +52,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Given:
-    """A tensor of an example that is not simply random normal; `make` takes a generator."""
+    """A tensor of an example that is not simply random normal.
+
+    Attributes:
+        make: draws it, given a generator.
+        keep: it keeps its dtype where the other tensors of the example are made float64.
+    """
 
     make: Callable[[torch.Generator], torch.Tensor]
+    keep: bool = False
 
 
 def call(*args: Any, **kwargs: Any) -> Example:
@@ -65,6 +71,11 @@ def call(*args: Any, **kwargs: Any) -> Example:
 def positive(*shape: int) -> Given:
     """Describe a tensor of entries between 0.5 and 2."""
     return Given(lambda g: torch.rand(shape, generator=g, dtype=torch.float64) * 1.5 + 0.5)
+
+
+def single(*shape: int) -> Given:
+    """Describe a tensor of single precision among those of double."""
+    return Given(lambda g: torch.randn(shape, generator=g, dtype=torch.float32), keep=True)
 
 
 def unit(*shape: int) -> Given:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -114,9 +116,27 @@ def is_exactly(value: Any, number: float) -> bool:
 
 def lift(static: Static) -> Any:
     """Return a static as the value that a rule works with; a written range or slice stays one."""
-    if isinstance(static.value, range | slice) and static.text != literal(static.value):
+    value, text = static.value, static.text
+    if isinstance(value, tuple) and value and text != literal(value):
+        return tuple(map(lift, parts_of(value, text)))
+    if isinstance(value, range | slice) and text != literal(value):
         return static
-    return write(static.value, static.text)
+    return write(value, text)
+
+
+def parts_of(value: tuple[Any, ...], text: str) -> list[Static]:
+    """Return the entries of a written tuple, each with its own text where that can be told."""
+    inside = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+    for source in (f"_[{text}]", f"_[{inside}]"):
+        try:
+            node = ast.parse(source, mode="eval").body
+        except SyntaxError:
+            continue
+        entries = node.slice if isinstance(node, ast.Subscript) else None
+        if isinstance(entries, ast.Tuple) and len(entries.elts) == len(value):
+            texts = [ast.get_source_segment(source, entry) or "" for entry in entries.elts]
+            return [Static(part, own) for part, own in zip(value, texts, strict=True)]
+    return [Static(part, literal(part)) for part in value]
 
 
 def lower(value: Any) -> Static:
@@ -125,10 +145,17 @@ def lower(value: Any) -> Static:
         return value
     if isinstance(value, Written):
         return Static(plain(value), value.text)
-    if isinstance(value, tuple | list) and any(isinstance(part, Written) for part in value):
-        inside = ", ".join(text_of(part) for part in value)
+    if isinstance(value, tuple | list) and any(
+        isinstance(part, Written | Static) for part in value
+    ):
+        parts = [lower(part) for part in value]
+        inside = ", ".join(part.text for part in parts)
+        if isinstance(value, list):
+            return Static([part.value for part in parts], f"[{inside}]")
         inside += "," if len(value) == 1 else ""
-        return Static(type(value)(map(plain, value)), f"({inside})")
+        return Static(tuple(part.value for part in parts), f"({inside})")
     return Static(value, literal(value))
 
 
+PI = write(math.pi, "torch.pi")
+ROOT_2 = write(2**0.5, "2**0.5")

@@ -19,6 +19,7 @@ ALIASES = {
     "tensor": "b",
 }
 IGNORED = {"inplace", "size_average", "reduce", "out", "momentum", "dtype", "sparse", "max_norm", "_stacklevel"}
+KEYWORD_ONLY = {"correction", "dtype", "device"}  # and every parameter after one of these
 REFLECTED = {
     "__radd__": "+",
     "__rsub__": "-",
@@ -35,6 +36,11 @@ OPERATOR_METHODS = {
     "/": ("__truediv__", "__div__", "div"),
     "@": ("__matmul__", "matmul"),
     "**": ("__pow__",),
+    ">": ("__gt__",),
+    ">=": ("__ge__",),
+    "<": ("__lt__",),
+    "<=": ("__le__",),
+    "!=": ("__ne__",),
 }
 
 
@@ -52,7 +58,7 @@ class Table:
     def add(self, row: Op, spelling: Spelling) -> None:
         """Register one spelling, and for an operator its reflected forms."""
         self.by_function.setdefault(spelling.function, []).append((row, spelling, False))
-        if spelling.kind != "operator":
+        if spelling.kind not in ("operator", "compare"):
             return
         for method in OPERATOR_METHODS.get(spelling.target, ()):
             function = getattr(torch.Tensor, method, None)
@@ -103,6 +109,8 @@ def bind(
     bound: dict[str, Any] = {}
     rest = list(args)
     for place, p in enumerate(spelling.params):
+        if p.name in KEYWORD_ONLY and not p.required:
+            break
         if p.star:
             if place < len(args) or not set(kwargs) & {p.name}:
                 taken = rest[0] if len(rest) == 1 and isinstance(rest[0], list | tuple) else rest
@@ -110,6 +118,8 @@ def bind(
                 rest = []
         elif rest:
             value = rest.pop(0)
+            if p.constant and not is_constant(value, p.default):
+                return None
             if not p.constant:
                 bound[p.name] = value
     if rest:
@@ -132,6 +142,11 @@ def bind_keywords(
             return None
     missing = [p.name for p in params if p.required and not p.constant and p.name not in bound]
     return None if missing else bound
+
+
+def is_constant(value: Any, constant: Any) -> bool:
+    """Tell whether an argument is the constant that a spelling has in its place."""
+    return not hasattr(value, "ndim") and type(value) is type(constant) and value == constant
 
 
 def ignorable(word: str, value: Any) -> bool:

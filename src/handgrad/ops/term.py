@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from handgrad.errors import NoRule
 from handgrad.index import parse
-from handgrad.ir import Arg, Call, Expr, Item, Name, Op, Shape, Static
+from handgrad.ir import Arg, Call, Expr, Item, Name, Op, Shape, Static, operands
 from handgrad.ops.numbers import lift, lower, write
 from handgrad.ops.table import Table, ask
 from handgrad.spell import ATOM, guard, spelled
@@ -125,6 +126,8 @@ def build(op: Op, bound: Mapping[str, Any]) -> Any:
     args = {name: to_arg(value) for name, value in bound.items()}
     for name in op.stretches:
         args[name] = inner_of(args[name])
+    for name in op.structural:
+        args[name] = stand_in(args[name])
     if op.index is not None and parse(op.index).elementwise:
         stretched = next((a for a in args.values() if repeats(a)), None)
         if stretched is not None:
@@ -145,6 +148,20 @@ def repeats(arg: Arg) -> bool:
 def inner_of(arg: Arg) -> Arg:
     """Return the tensor that an argument stretches, or the argument itself."""
     return next(iter(arg.args.values())) if isinstance(arg, Call) and arg.op.repeats else arg
+
+
+def stand_in(arg: Arg) -> Arg:
+    """Return a name that has an argument's shape and dtype, if its text has one, else itself."""
+    expr = arg
+    while isinstance(expr, Call) and expr.op.index and parse(expr.op.index).elementwise:
+        same = (a for a in operands(tuple(expr.args.values())) if is_like(a, expr))
+        expr = next(same, None)
+    return expr if isinstance(expr, Name) else arg
+
+
+def is_like(a: Expr, b: Expr) -> bool:
+    """Tell whether two expressions have the same shape and dtype."""
+    return a.shape == b.shape and a.dtype == b.dtype
 
 
 def unstretched(op: Op, args: Mapping[str, Arg], stretched: Any) -> Call:
@@ -202,7 +219,8 @@ def infer(op: Op, args: Mapping[str, Arg]) -> tuple[Type, ...]:
 @cache
 def infer_frozen(op: Op, args: tuple[tuple[str, Any], ...]) -> tuple[Type, ...]:
     """Return the output types for arguments that can be hashed."""
-    with torch._C.DisableTorchFunction(), torch.no_grad():
+    quiet = warnings.catch_warnings(action="ignore")  # the user's own call has warned already
+    with torch._C.DisableTorchFunction(), torch.no_grad(), quiet:
         result = op.spellings[0].run(**{name: thaw(arg) for name, arg in args})
         outputs = result if isinstance(result, tuple | list) else (result,)
         return tuple((tuple(out.shape), out.dtype) for out in outputs)
@@ -212,26 +230,31 @@ def freeze(arg: Arg) -> Any:
     """Return an argument as a key: type of a tensor, value of a static."""
     if isinstance(arg, tuple):
         return ("tuple", *(freeze(part) for part in arg))
-    if not isinstance(arg, Static):
-        return ("tensor", arg.shape, arg.dtype)
-    value = arg.value
+    if isinstance(arg, Static):
+        return freeze_value(arg.value)
+    return ("tensor", arg.shape, arg.dtype)
+
+
+def freeze_value(value: Any) -> Any:
+    """Return a static value as a key."""
+    if type(value) in (tuple, list):
+        return ("tuple" if isinstance(value, tuple) else "list", *map(freeze_value, value))
     if isinstance(value, slice):
         return ("slice", value.start, value.stop, value.step)
-    if isinstance(value, list):
-        return ("list", *value)
     return ("static", type(value), value)
 
 
 def thaw(frozen: Any) -> Any:
     """Return a key as an argument to run on."""
     kind, *rest = frozen
-    if kind == "tuple":
-        return tuple(thaw(part) for part in rest)
+    if kind in ("tuple", "list"):
+        parts = [thaw(part) for part in rest]
+        return tuple(parts) if kind == "tuple" else parts
     if kind == "tensor":
         return torch.empty(rest[0], dtype=rest[1], device="meta")
     if kind == "slice":
         return slice(*rest)
-    return list(rest) if kind == "list" else rest[1]
+    return rest[1]
 
 
 def size(expr: Expr, axis: int) -> Any:

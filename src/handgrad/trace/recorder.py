@@ -186,6 +186,10 @@ class Recorder(TorchFunctionMode):
             op, bound = foreign_call(func, args, kwargs)
         else:
             op, bound = found
+        tensors = outputs_of(result)
+        if len(tensors) == 1 and tensors[0].is_leaf and tensors[0].requires_grad:
+            self.input(tensors[0], leaf=True).frames = places
+            return
         self.add(op, {key: drafts.draft(value, key) for key, value in bound.items()}, places, result)
         self.note_cut(name, args, kwargs, places, outputs_of(result))
 
@@ -367,7 +371,10 @@ class Drafts:
                 if hole.name and hole.tensor is None:
                     self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
             return scalar
-        return Scalar(value, literal(value))
+        try:
+            return Scalar(value, literal(value))
+        except ValueError:
+            return Scalar(value, f"<{type(value).__name__}>")  # a generator: read by set-up lines only
 
     def hint(self, tensor: torch.Tensor) -> str:
         """Return the source text of a tensor argument."""

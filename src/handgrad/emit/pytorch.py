@@ -1,0 +1,134 @@
+"""Backward passes as the PyTorch text that an expert writes by hand."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from handgrad.derive import Backward, BackwardLine
+from handgrad.ir import Call, Expr, Line
+from handgrad.spell import spell
+from handgrad.trace import Trace
+
+WIDTH = 100
+
+
+def listing(backward: Backward) -> str:
+    """Return the lines as in a notebook: each forward line above its group, shapes at the end."""
+    blocks: list[str] = []
+    group = -1
+    for each in backward.lines:
+        if each.forward != group:
+            group = each.forward
+            blocks.append(f"\n# {one_line(backward.trace.lines[group].text)}")
+        blocks.append(written(each))
+    return "\n".join(blocks).lstrip("\n") + "\n"
+
+
+def written(each: BackwardLine) -> str:
+    """Return one line with its shape, broken at its plus signs if it is long."""
+    comment = f"  # {list(each.shape)}"
+    text = each.line.text
+    if len(text) <= WIDTH:
+        return text + comment
+    terms = list(summands(each.line.expr))
+    if len(terms) == 1:
+        return text + comment
+    body = "\n    + ".join(spell(term) for term in terms)
+    return f"{each.name} = (\n    {body}\n){comment}"
+
+
+def summands(expr: Expr) -> Iterator[Expr]:
+    """Yield the terms of a sum, left to right."""
+    first = expr.op.spellings[0] if isinstance(expr, Call) else None
+    if isinstance(expr, Call) and first is not None and first.target == "+":
+        left, right = expr.args.values()
+        if isinstance(left, Expr) and isinstance(right, Expr):
+            yield from summands(left)
+            yield right
+            return
+    yield expr
+
+
+def module(backward: Backward, title: str = "") -> str:
+    """Return a whole file: the forward pass, its residuals, the backward pass; torch is all it needs."""
+    trace = backward.trace
+    parts = [docstring(backward, title), imports(backward), forward_text(backward)]
+    parts.append(backward_text(backward))
+    return "\n\n\n".join(["\n\n".join(parts[:2]), *parts[2:]]) + "\n"
+
+
+def docstring(backward: Backward, title: str) -> str:
+    """Return the file's first lines."""
+    marked = "".join(
+        f"\n{name} has no rule: the line that calls torch.func.vjp leaves it to autograd."
+        for name in dict.fromkeys(name for name, _ in backward.opaque)
+    )
+    first = f"Forward and backward pass{' of ' + title if title else ''}, line by line."
+    body = f"{first}\n\nWritten by handgrad; every gradient was compared with autograd's.{marked}"
+    return f'"""{body}\n"""'
+
+
+def imports(backward: Backward) -> str:
+    """Return the imports that the text needs."""
+    lines = [line.text for line in backward.trace.lines] + [backward.source]
+    uses_functional = any("F." in text for text in lines)
+    return "import torch" + ("\nimport torch.nn.functional as F" if uses_functional else "")
+
+
+def forward_text(backward: Backward) -> str:
+    """Return the forward pass as a function that also returns the residuals."""
+    trace = backward.trace
+    names = [*(n.name for n in trace.program.inputs), *trace.program.scalars]
+    body = [shaped(line, trace) for line in trace.lines]
+    body.append(f"saved = ({listed(saved(backward))})")
+    body.append(f"return {trace.output}, saved")
+    head = signature("forward", names)
+    return head + "\n" + textwrap.indent("\n".join(body), "    ")
+
+
+def saved(backward: Backward) -> list[str]:
+    """Return what the backward pass reads from the forward pass: tensors, then numbers."""
+    texts = [each.line.text for each in backward.lines]
+    scalars = [n for n in backward.trace.program.scalars if any(reads(t, n) for t in texts)]
+    return [*backward.inputs, *scalars]
+
+
+def reads(text: str, name: str) -> bool:
+    """Tell whether a line reads a name."""
+    import ast
+
+    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(ast.parse(text)))
+
+
+def backward_text(backward: Backward) -> str:
+    """Return the backward pass as a function of the upstream gradient and the residuals."""
+    leaves = [f"d{name}" for name in backward.trace.leaves if name in backward.trace.grads]
+    body = [f"{listed(saved(backward))} = saved"] if saved(backward) else []
+    entries = ", ".join(f'"{name}": {name}' for name in leaves)
+    body += ["", listing(backward), f"return {{{entries}}}"]
+    text = textwrap.indent("\n".join(body), "    ")
+    about = f'    """Return the gradient of every leaf, given d{backward.trace.output}."""'
+    return f"def backward(d{backward.trace.output}, saved):\n{about}\n{text}"
+
+
+def shaped(line: Line, trace: Trace) -> str:
+    """Return a forward line with the shape of what it makes."""
+    shapes = ", ".join(str(list(trace.values[target].shape)) for target in line.targets)
+    return f"{line.text}  # {shapes}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as the inside of a tuple."""
+    given = list(names)
+    return ", ".join(given) + ("," if len(given) == 1 else "")
+
+
+def signature(name: str, parameters: list[str]) -> str:
+    """Return the head of a function."""
+    return f"def {name}({', '.join(parameters)}):"
+
+
+def one_line(text: str) -> str:
+    """Return a line's text without its breaks."""
+    return " ".join(part.strip() for part in text.splitlines())

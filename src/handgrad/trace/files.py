@@ -1,0 +1,199 @@
+"""A forward pass in a file: its top level, a function, or a module called `model`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import torch
+
+from handgrad.errors import BadInput, HandgradError, UserCodeFailed
+from handgrad.trace.recorder import Recorder
+from handgrad.trace.result import Trace
+from handgrad.trace.source import is_library
+from handgrad.trace.ways import finish, last_output, run_recorded, trace
+
+LARGEST = 4 * 2**20  # bytes; no forward pass is longer
+
+
+def trace_file(target: str) -> Trace:
+    """Trace `FILE` or `FILE:FUNCTION`.
+
+    A function's arguments are the file's own top-level names. Without a function the top level is
+    the forward pass if it makes `loss`; else the function `forward`, else the module `model`.
+
+    Raises:
+        BadInput: the file or function is not there, or cannot be read as Python.
+        UserCodeFailed: the file's own code raised.
+    """
+    path, function = split_target(target)
+    text = read_source(path)
+    code = compiled(path, text)
+    chosen = function or implied_function(text)
+    scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
+    linecache.checkcache(str(path))
+    with users_code(path):
+        if chosen is None:
+            recorder = Recorder()
+            run_recorded(recorder, lambda: exec(code, scope), (), {})
+            return finish(recorder, last_output(recorder), setup_is_input=True)
+        exec(code, scope)
+        forward = scope.get(chosen)
+        if forward is None or not callable(forward):
+            raise no_function(path, chosen, scope)
+        call = forward.forward if isinstance(forward, torch.nn.Module) else forward
+        return trace(forward, **arguments(path, chosen, call, scope))
+
+
+def split_target(target: str) -> tuple[Path, str | None]:
+    """Split `FILE:FUNCTION`; a colon that is part of the path stays there."""
+    path = Path(target)
+    if ":" in target and not path.exists():
+        head, _, tail = target.rpartition(":")
+        if tail.isidentifier():
+            return Path(head), tail
+    return path, None
+
+
+def read_source(path: Path) -> str:
+    """Read a Python file.
+
+    Raises:
+        BadInput: it is no readable file of text.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a directory", hint=f"name a file in it: {path}/FILE.py")
+    if not path.is_file():
+        raise BadInput(f"no such file: {path}", hint="check the path and the working directory")
+    if path.stat().st_size > LARGEST:
+        raise BadInput(f"{path} has {path.stat().st_size} bytes, too long for a Python file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    if b"\0" in data:
+        raise BadInput(f"{path} is binary data, not Python source")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path} is not UTF-8 text",
+            why=f"byte {error.start}: {error.reason}",
+            hint="save the file as UTF-8",
+        ) from error
+
+
+def compiled(path: Path, text: str) -> CodeType:
+    """Compile a file's text.
+
+    Raises:
+        UserCodeFailed: it has a syntax error.
+    """
+    try:
+        return compile(text, str(path), "exec")
+    except SyntaxError as error:
+        column = " " * ((error.offset or 1) - 1)
+        line = (error.text or "").rstrip("\n")
+        raise UserCodeFailed(
+            f"{type(error).__name__}: {error.msg}",
+            where=f"{path}:{error.lineno}",
+            why=f"{line}\n{column}^" if line else "",
+            hint="mend the line and run again",
+        ) from error
+
+
+def implied_function(text: str) -> str | None:
+    """Return the function that is meant when none is named, None for the top level."""
+    body = ast.parse(text).body
+    assigned = {
+        name.id
+        for node in body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name)
+    }
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    if "loss" in assigned:
+        return None
+    if "forward" in functions:
+        return "forward"
+    return "model" if "model" in assigned else None
+
+
+def arguments(path: Path, name: str, call: Callable[..., Any], scope: dict[str, Any]) -> dict[str, Any]:
+    """Return a function's arguments from the file's top-level names.
+
+    Raises:
+        BadInput: a parameter without a default has no value of its name.
+    """
+    found: dict[str, Any] = {}
+    for parameter in inspect.signature(call).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name in scope:
+            found[parameter.name] = scope[parameter.name]
+        elif parameter.default is parameter.empty:
+            raise BadInput(
+                f"{name} needs {parameter.name}, and the file has no such name at its top level",
+                where=str(path),
+                hint=f"add a line such as `{parameter.name} = torch.randn(...)` to the file",
+            )
+    return found
+
+
+def no_function(path: Path, name: str, scope: dict[str, Any]) -> BadInput:
+    """Say that a file has no such function, and which it has."""
+    import difflib
+
+    known = [n for n, v in scope.items() if inspect.isfunction(v) or isinstance(v, torch.nn.Module)]
+    close = difflib.get_close_matches(name, known, 1)
+    return BadInput(
+        f"{path} has no function {name}",
+        why=f"it has {', '.join(known)}" if known else "it has no functions",
+        hint=f"{path}:{close[0]}" if close else "name one of its functions",
+    )
+
+
+@contextmanager
+def users_code(path: Path) -> Iterator[None]:
+    """Run the user's code with its folder importable; their errors are told in their lines.
+
+    Raises:
+        UserCodeFailed: the code raised.
+    """
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except HandgradError:
+        raise
+    except SystemExit as error:
+        raise UserCodeFailed(f"the file called exit ({error.code})", where=str(path)) from error
+    except Exception as error:
+        raise failed(path, error) from error
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def failed(path: Path, error: Exception) -> UserCodeFailed:
+    """Say what the user's code raised, at the last line that is theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not is_library(f.filename) and "handgrad" not in f.filename]
+    last = theirs[-1] if theirs else None
+    message = str(error).splitlines()[0] if str(error) else ""
+    return UserCodeFailed(
+        f"{type(error).__name__}: {message}".rstrip(": "),
+        where=f"{last.filename}:{last.lineno}" if last else str(path),
+        why=(last.line or "") if last else "",
+        hint="the forward pass must run by itself first: python " + str(path),
+    )
