@@ -105,7 +105,7 @@ def evaluate(node: ast.expr, env: dict[str, Any], equation: Equation, bound: Map
     if isinstance(node, ast.Name):
         if node.id in env:
             return env[node.id]
-        return FUNCTIONS[node.id] if node.id in FUNCTIONS else bound[node.id]
+        return bound[node.id] if node.id in bound else FUNCTIONS[node.id]
     if isinstance(node, ast.Subscript):
         return read(node, env, equation, bound)
     if (kind := reduction(node)) is not None:

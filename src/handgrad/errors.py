@@ -62,6 +62,12 @@ class UserCodeFailed(HandgradError):
     exit_code = USER_CODE
 
 
+class Undecided(HandgradError):
+    """Nothing can be said about a gradient: NaN in both, or nothing to compare with."""
+
+    exit_code = UNDECIDED
+
+
 class Mismatch(HandgradError):
     """A backward pass that handgrad wrote does not equal autograd's: a bug, never shown as a result."""
 

@@ -131,6 +131,7 @@ class Op:
         when: the arguments this row holds for; None is always.
         same_as: an equal expression in simpler ops.
         fold: a simpler equal for particular arguments, or None.
+        additive: the result is a sum of operands' entries, up to sign.
         repeats: the result is the first operand stretched, nothing else.
         stretches: operands that the op itself stretches; for elementwise ops all of them.
         structural: operands whose shape and dtype alone are read.
@@ -148,6 +149,7 @@ class Op:
     fold: Callable[..., Any] | None = None
     why: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[Any, ...] = ()
+    additive: bool = False
     repeats: bool = False
     stretches: tuple[str, ...] = ()
     structural: tuple[str, ...] = ()

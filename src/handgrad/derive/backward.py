@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from handgrad.derive.hoist import Hoist
 from handgrad.derive.opaque import opaque_vjp
 from handgrad.derive.sweep import Contribution, Sweep, building_for
-from handgrad.errors import Mismatch, NoRule
+from handgrad.errors import Mismatch, NoRule, Undecided
 from handgrad.ir import Call, Expr, Item, Line, Name, names, walk
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
@@ -131,9 +131,40 @@ def derive(trace: Trace, *, strict: bool = False) -> Backward:
         NoRule: an op has no rule and `strict` was asked.
         Mismatch: a line does not give autograd's gradient.
     """
+    refuse_nan(trace)
     backward = Writer(trace, strict).write()
     verify(backward)
     return backward
+
+
+def refuse_nan(trace: Trace) -> None:
+    """Refuse a forward pass with NaN in it, naming the line where it first appears.
+
+    Raises:
+        Undecided: a value is NaN, or the output is infinite.
+    """
+    for name in trace.program.inputs:
+        if bool(trace.values[name.name].isnan().any()):
+            raise not_a_number(trace.values[name.name], name.name, "", "an input")
+    for line in trace.lines:
+        for target in line.targets:
+            value = trace.values[target]
+            bad = bool(value.isnan().any())
+            if bad or (target == trace.output and not bool(value.isfinite().all())):
+                raise not_a_number(value, target, str(line.span or ""), line.text)
+
+
+def not_a_number(value: torch.Tensor, name: str, where: str, text: str) -> Undecided:
+    """Say where NaN or infinity first appears."""
+    bad = value.isnan() if bool(value.isnan().any()) else ~value.isfinite()
+    first = bad.nonzero()[0].tolist()
+    kind = "NaN" if bool(value.isnan().any()) else "infinite"
+    return Undecided(
+        f"{name} is {kind} at {int(bad.sum())} of {value.numel()} entries, first at {first}",
+        where=where,
+        why=f"{text}\nno gradient can be compared with autograd's here",
+        hint="mend the forward pass first: a log or root of a number too small, a division by zero",
+    )
 
 
 class Writer:
@@ -162,9 +193,8 @@ class Writer:
             self.place = place
             line = lines[place]
             arrived = [t for t in line.targets if t == output or self.sweep.found.get(t)]
-            if not arrived or not self.wanted(line.expr):
-                continue
-            self.pass_through(line, arrived)
+            if arrived and self.wanted(line.expr):
+                self.pass_through(line, arrived)
             ready = [n for n, at in first_use.items() if at == place and self.sweep.found.get(n)]
             for name in ready:
                 self.assign(name, self.sweep.found[name])

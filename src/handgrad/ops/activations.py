@@ -5,11 +5,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.ops.declare import call, exactly, op
+from handgrad.ops.declare import at_kink, call, exactly, op
 from handgrad.ops.numbers import PI, ROOT_2
 
 ONE = [call((3, 5)), call((2, 1, 3)), call(())]
-KINK = [*ONE, call(exactly(-4.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 7.0))]
+EDGES = exactly(-4.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 7.0)
+KINK = [*ONE, call(EDGES)]
+BEND = [*ONE, at_kink(EDGES)]
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -46,14 +48,14 @@ ROWS = [
         index="y[I] = where(x[I] > 0, x[I], alpha * expm1(x[I]))",
         dx=lambda dy, x, alpha: torch.where(x > 0, dy, alpha * dy * torch.exp(x)),
         why={"x": "the slope is 1 above 0 and alpha * exp(x) elsewhere"},
-        examples=[*KINK, call((3, 5), alpha=0.7)],
+        examples=[*BEND, call((3, 5), alpha=0.7), at_kink(EDGES, alpha=0.7)],
     ),
     op(
         "F.celu(x, alpha=1.0), torch.celu(x, alpha=1.0)",
         index="y[I] = where(x[I] > 0, x[I], alpha * expm1(x[I] / alpha))",
         dx=lambda dy, x, alpha: torch.where(x > 0, dy, dy * torch.exp(x / alpha)),
         why={"x": "the slope is 1 above 0 and exp(x / alpha) elsewhere"},
-        examples=[*KINK, call((3, 5), alpha=0.75)],
+        examples=[*BEND, call((3, 5), alpha=0.75), at_kink(EDGES, alpha=0.75)],
     ),
     op(
         "F.selu(x), torch.selu(x)",
@@ -62,18 +64,15 @@ ROWS = [
             x > 0, SELU_SCALE * dy, SELU_SCALE * SELU_ALPHA * dy * torch.exp(x)
         ),
         why={"x": "the slope is the scale above 0 and scale * alpha * exp(x) elsewhere"},
-        examples=KINK,
+        examples=BEND,
     ),
     op(
         "F.gelu(x, approximate='none')",
-        index=f"y[I] = 0.5 * x[I] * (1 + erf(x[I] / {2**0.5}))",
+        index="y[I] = 0.5 * x[I] * (1 + erf(x[I] / 2 ** 0.5))",
         when=lambda approximate: approximate == "none",
         dx=lambda dy, x: (
             dy
-            * (
-                0.5 * (1 + torch.erf(x / ROOT_2))
-                + x * (torch.exp(-0.5 * x**2) / (2 * PI) ** 0.5)
-            )
+            * (0.5 * (1 + torch.erf(x / ROOT_2)) + x * (torch.exp(-0.5 * x**2) / (2 * PI) ** 0.5))
         ),
         why={"x": "gelu is x times the normal distribution, whose derivative is its density"},
         examples=ONE,
@@ -81,7 +80,7 @@ ROWS = [
     op(
         "F.gelu(x, approximate='none')",
         name="gelu_tanh",
-        index=f"y[I] = 0.5 * x[I] * (1 + tanh({(2 / PI) ** 0.5!r} * (x[I] + 0.044715 * x[I] ** 3)))",
+        index="y[I] = 0.5 * x[I] * (1 + tanh((2 / pi) ** 0.5 * (x[I] + 0.044715 * x[I] ** 3)))",
         when=lambda approximate: approximate == "tanh",
         dx=lambda dy, x: dy * gelu_slope(x),
         why={"x": "the product rule over x / 2 and 1 + tanh, whose derivative is 1 - tanh**2"},
@@ -110,7 +109,8 @@ ROWS = [
         why={"x": "the derivative of log(1 + exp(x)) is sigmoid(x); past the threshold it is 1"},
         examples=[
             *ONE,
-            call(exactly(-30.0, 0.0, 19.0, 20.0, 21.0)),
+            at_kink(exactly(-30.0, 0.0, 19.0, 20.0, 21.0)),
+            call(exactly(-30.0, 0.0, 21.0)),
             call((3, 5), beta=2, threshold=1),
             call((4,), beta=0.5),
         ],

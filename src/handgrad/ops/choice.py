@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from handgrad.ops.declare import call, exactly, mask, op, positive, single
+from handgrad.ir import Op
+from handgrad.ops.declare import Example, call, exactly, mask, op, positive, single
 from handgrad.ops.words import scalar
 
 TIES = call(exactly([[1.0, 2.0, 2.0], [-1.0, 0.0, 3.0]]), exactly([1.0, 2.0, 3.0]))
@@ -21,10 +22,11 @@ def tensors(*values: Any) -> bool:
     return all(hasattr(value, "ndim") for value in values)
 
 
-def numbers(*values: Any) -> bool:
-    """Tell whether some limits are plain numbers, at least one of them given."""
-    given = [value for value in values if value is not None]
-    return bool(given) and all(map(scalar, given))
+def limits(*values: Any) -> tuple[bool, ...] | None:
+    """Tell which limits are given; None where one of them is a tensor."""
+    if any(value is not None and not scalar(value) for value in values):
+        return None
+    return tuple(value is not None for value in values)
 
 
 def inside(x: Any, low: Any, high: Any) -> Any:
@@ -32,6 +34,20 @@ def inside(x: Any, low: Any, high: Any) -> Any:
     if low is None or high is None:
         return x <= high if low is None else x >= low
     return (x >= low) & (x <= high)
+
+
+def clamp(name: str, index: str, given: tuple[bool, bool], examples: list[Example]) -> Op:
+    """Declare clamp with just these limits given."""
+    return op(
+        "x.clamp(min=None, max=None), torch.clamp(x, min=None, max=None), "
+        "x.clip(min=None, max=None), torch.clip(x, min=None, max=None)",
+        name=name,
+        index=index,
+        when=lambda min, max: limits(min, max) == given,
+        dx=lambda dy, x, min, max: dy * inside(x, min, max),
+        why={"x": "only entries between the limits, the limits included, reach the result"},
+        examples=examples,
+    )
 
 
 COMPARISONS = [
@@ -92,21 +108,23 @@ CHOICES = [
             call(mask(3, 4), single(4), (3, 1)),
         ],
     ),
-    op(
-        "x.clamp(min=None, max=None), torch.clamp(x, min=None, max=None), "
-        "x.clip(min=None, max=None), torch.clip(x, min=None, max=None)",
-        index=None,
-        when=lambda min, max: numbers(min, max),
-        dx=lambda dy, x, min, max: dy * inside(x, min, max),
-        why={"x": "only entries between the limits, the limits included, reach the result"},
-        examples=[
-            call((3, 5), min=-0.5, max=0.5),
-            call((2, 1, 3), 0),
-            call((), max=0.1),
-            call(EDGES, min=-1, max=1),
-            call(EDGES, min=0.0),
-            call(EDGES, max=0.5),
-        ],
+    clamp(
+        "clamp",
+        "y[I] = min(max(x[I], min), max)",
+        (True, True),
+        [call((3, 5), min=-0.5, max=0.5), call((), 0, 1), call(EDGES, min=-1, max=1)],
+    ),
+    clamp(
+        "clamp_below",
+        "y[I] = max(x[I], min)",
+        (True, False),
+        [call((3, 5), min=0.2), call((2, 1, 3), 0), call(EDGES, min=0.0)],
+    ),
+    clamp(
+        "clamp_above",
+        "y[I] = min(x[I], max)",
+        (False, True),
+        [call((3, 5), max=0.2), call((), max=0), call(EDGES, max=0.5)],
     ),
     op(
         "x.clamp_min(min), torch.clamp_min(x, min)",
@@ -184,7 +202,7 @@ CASTS = [
             index="y[I] = float(x[I])",
             dx=lambda dy: dy,
             why={"x": "a cast passes the gradient back in the dtype it came from"},
-            examples=[call(exactly([[0.5, -2.0], [3.0, 0.0]])), call(single(2, 3)), call(mask(3))],
+            examples=[call(exactly([[0.5, -2.0], [3.0, 0.0]])), call(mask(3))],
         )
         for name in ("float", "double", "half", "bfloat16")
     ),

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from handgrad.ops.declare import call, exactly, index, op, unit
+from handgrad.ops.words import along_channels, over_channels
 
 CROSS_ENTROPY = (
     "F.cross_entropy(x, target, weight=None, ignore_index=-100, reduction='mean', "
@@ -48,11 +49,6 @@ def smoothed(q, x, label_smoothing):
     if label_smoothing == 0:
         return q
     return (1 - label_smoothing) * q + label_smoothing / x.shape[classes(x)]
-
-
-def along_classes(weight, x):
-    """Return the weights of the classes, laid along the axis that `x` has them on."""
-    return weight.view(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else weight
 
 
 def known(target, ignore_index):
@@ -100,12 +96,6 @@ def held_against(q, x):
 def predictions(x):
     """Return how many predictions `x` holds."""
     return math.prod(size for axis, size in enumerate(x.shape) if axis != classes(x))
-
-
-def over_predictions(term):
-    """Sum over all axes but that of the classes, where broadcasting does not say so by itself."""
-    rest = tuple(axis for axis in range(term.ndim) if axis != 1)
-    return term.sum(dim=rest) if term.ndim > 2 else term
 
 
 def int64(*values):
@@ -224,7 +214,7 @@ ROWS = [
         when=lambda target, weight: weight is not None and numbered(target),
         dx=lambda dy, x, target, weight, ignore_index, reduction, label_smoothing: held_against(
             smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
-            * along_classes(weight, x),
+            * along_channels(weight, x),
             x,
         )
         * beside(share_weighted(dy, target, weight, ignore_index, reduction), x),
@@ -264,14 +254,14 @@ ROWS = [
         index=None,
         when=lambda target, weight: weight is not None and not numbered(target),
         dx=lambda dy, x, target, weight, reduction, label_smoothing: (
-            held_against(smoothed(target, x, label_smoothing) * along_classes(weight, x), x)
+            held_against(smoothed(target, x, label_smoothing) * along_channels(weight, x), x)
             * beside(share(dy, predictions(x), reduction), x)
         ),
         dtarget=lambda dy, x, weight, reduction, label_smoothing: (
-            -x.log_softmax(classes(x)) * along_classes(weight, x) * (1 - label_smoothing)
+            -x.log_softmax(classes(x)) * along_channels(weight, x) * (1 - label_smoothing)
             * beside(share(dy, predictions(x), reduction), x)
         ),
-        dweight=lambda dy, x, target, reduction, label_smoothing: over_predictions(
+        dweight=lambda dy, x, target, reduction, label_smoothing: over_channels(
             -x.log_softmax(classes(x)) * smoothed(target, x, label_smoothing)
             * beside(share(dy, predictions(x), reduction), x)
         ),

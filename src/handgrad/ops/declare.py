@@ -44,10 +44,12 @@ class Example:
         args: a shape makes a random float tensor, a `Given` what it says, a list a list of them,
             anything else is itself.
         kwargs: statics, or operands by name.
+        orders: how many derivatives are compared with autograd's.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    orders: int = 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Given:
 def call(*args: Any, **kwargs: Any) -> Example:
     """Describe one example call."""
     return Example(args, kwargs)
+
+
+def at_kink(*args: Any, **kwargs: Any) -> Example:
+    """Describe a call where torch's second derivative is a choice of its own, or not a number."""
+    return Example(args, kwargs, orders=1)
 
 
 def positive(*shape: int) -> Given:
@@ -123,6 +130,7 @@ def op(
     same_as: str | None = None,
     fold: Callable[..., Any] | None = None,
     why: Mapping[str, str] | None = None,
+    additive: bool = False,
     repeats: bool = False,
     stretches: tuple[str, ...] = (),
     structural: tuple[str, ...] = (),
@@ -141,6 +149,7 @@ def op(
         same_as: an equal expression in simpler ops, proved by the table's test.
         fold: returns a simpler equal for particular arguments, or None.
         why: operand to the reason its rule has its form, for `explain`.
+        additive: the result adds up operands' entries, up to sign.
         repeats: the result is the first operand stretched.
         stretches: operands that the op itself stretches (elementwise rows need not say).
         structural: operands of which only shape and dtype are read.
@@ -163,6 +172,7 @@ def op(
         fold=fold,
         why=why or {},
         examples=tuple(examples),
+        additive=additive,
         repeats=repeats,
         stretches=stretches,
         structural=structural,

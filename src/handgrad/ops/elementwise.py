@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from handgrad.ops.declare import call, exactly, mask, op, positive, single, unit
+from handgrad.ir import Call
+from handgrad.ops.declare import at_kink, call, exactly, mask, op, positive, single, unit
 from handgrad.ops.numbers import PI
 from handgrad.ops.words import is_exactly, scalar
 
@@ -12,8 +13,21 @@ PAIRS = [call((3, 4), (3, 4)), call((3, 4), (4,)), call((3, 1), (1, 4)), call(()
 ONE = [call((3, 5)), call((2, 1, 3)), call(())]
 POSITIVE = [call(positive(3, 5)), call(positive(2, 1, 3)), call(positive())]
 INSIDE = [call(unit(3, 5)), call(unit(2, 1, 3)), call(unit())]
-HALVES = [*ONE, call(exactly(-1.5, -0.5, 0.0, 0.5, 2.0))]
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
+
+
+def plus(a: Any, b: Any) -> Any:
+    """Drop a term that is zero and stretches nothing."""
+    for x, y in ((a, b), (b, a)):
+        if zeros(x) and hasattr(y, "shape") and x.dtype == y.dtype:
+            return y if torch.broadcast_shapes(x.shape, y.shape) == y.shape else None
+    return None
+
+
+def zeros(x: Any) -> bool:
+    """Tell whether a term is zeros, as the gradient of a jump is."""
+    made = getattr(x, "expr", None)
+    return isinstance(made, Call) and made.op.name == "zeros_like"
 
 
 def times(a: Any, b: Any) -> Any:
@@ -32,6 +46,7 @@ ARITHMETIC = [
         index="y[I] = a[I] + b[I]",
         da=lambda dy: dy,
         db=lambda dy: dy,
+        fold=plus,
         why={
             "a": "a sum passes its gradient on to each term",
             "b": "a sum passes its gradient on to each term",
@@ -186,6 +201,7 @@ POWERS = [
             call(positive(3, 4), (3, 4)),
             call(positive(3, 1), (4,)),
             call(positive(), exactly(0.0, 1.0, 2.0)),
+            at_kink(exactly(0.0, 0.0, 2.0), exactly(0.0, 2.0, 0.0)),
             call(positive(2), exactly([[2, 0], [1, 3]], dtype=torch.long)),
         ],
     ),
@@ -305,6 +321,14 @@ EXPONENTIALS = [
         dx=lambda dy, y: dy * (1 - y) * y,
         why={"x": "the derivative of sigmoid is y * (1 - y), read off its output"},
         examples=ONE,
+    ),
+    op(
+        "torch.logit(x, eps=None), x.logit(eps=None)",
+        index="y[I] = log(x[I] / (1 - x[I]))",
+        when=lambda eps: eps is None,
+        dx=lambda dy, x: dy / (x * (1 - x)),
+        why={"x": "the derivative of log(x) - log(1 - x) is one over x * (1 - x)"},
+        examples=INSIDE,
     ),
     op(
         "torch.erf(x), x.erf(), torch.special.erf(x)",

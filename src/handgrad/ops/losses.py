@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.ops.declare import call, exactly, op, positive, unit
+from handgrad.ops.declare import at_kink, call, exactly, op, positive, unit
 from handgrad.ops.words import count, is_exactly
 
 BOTH = [
@@ -16,7 +16,7 @@ BOTH = [
     call((), ()),
 ]
 STRETCHED = [call((3, 1), (3, 4)), call((4,), (3, 1), reduction="none")]
-TIES = exactly(-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0), exactly(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+TIES = exactly(-2.0, -1.0, -0.5, 0.0, 0.5, 4.0), exactly(0.0, 0.0, 0.0, 0.0, 0.0, 3.0)
 
 
 def per_entry(dy: Any, reduction: str, x: Any) -> Any:
@@ -50,14 +50,17 @@ def logits_target_slope(x: Any, pos_weight: Any) -> Any:
     return -x if pos_weight is None else F.logsigmoid(-x) - pos_weight * F.logsigmoid(x)
 
 
+def too_close(input1: Any, input2: Any, target: Any, margin: Any) -> Any:
+    """Tell where the input that should be greater is not so by the margin."""
+    return target * (input1 - input2) <= margin
+
+
 DISTANCES = [
     op(
         "F.mse_loss(x, target, reduction='mean', weight=None)",
         index=None,
         when=lambda weight: weight is None,
-        dx=lambda dy, x, target, reduction: (
-            factor(2, reduction, x - target) * (x - target) * dy
-        ),
+        dx=lambda dy, x, target, reduction: factor(2, reduction, x - target) * (x - target) * dy,
         dtarget=lambda dy, x, target, reduction: (
             factor(2, reduction, x - target) * (target - x) * dy
         ),
@@ -100,9 +103,9 @@ DISTANCES = [
         examples=[
             *BOTH,
             *STRETCHED,
-            call(*TIES),
+            at_kink(*TIES),
             call((3, 4), (3, 4), beta=0.5),
-            call(*TIES, reduction="sum", beta=0.5),
+            at_kink(*TIES, reduction="sum", beta=0.5),
         ],
     ),
     op(
@@ -139,9 +142,9 @@ DISTANCES = [
         examples=[
             *BOTH,
             *STRETCHED,
-            call(*TIES),
+            at_kink(*TIES),
             call((3, 4), (3, 4), delta=0.5),
-            call(*TIES, reduction="sum", delta=0.5),
+            at_kink(*TIES, reduction="sum", delta=0.5),
         ],
     ),
 ]
@@ -154,11 +157,11 @@ LIKELIHOODS = [
             weighted(dy * (x - target) / ((1 - x) * x).clamp(min=1e-12), weight), reduction, x
         ),
         dtarget=lambda dy, x, weight, reduction: per_entry(
-            weighted((torch.log(1 - x) - torch.log(x)) * dy, weight), reduction, x
+            weighted(-torch.logit(x) * dy, weight), reduction, x
         ),
         why={
             "x": "-t / x + (1 - t) / (1 - x) is (x - t) / (x * (1 - x))",
-            "target": "the loss is linear in the target",
+            "target": "the loss is linear in the target, with log(1 - x) - log(x) as slope",
         },
         examples=[
             call(unit(3, 4), unit(3, 4)),
@@ -197,7 +200,7 @@ LIKELIHOODS = [
         "F.kl_div(x, target, reduction='mean', log_target=False)",
         index=None,
         when=lambda log_target: not log_target,
-        dx=lambda dy, x, target, reduction: -per_entry(dy, reduction, x) * target,
+        dx=lambda dy, x, target, reduction: per_entry(-dy, reduction, x) * target,
         dtarget=lambda dy, x, target, reduction: (
             per_entry(dy, reduction, x) * (torch.log(target) + 1 - x)
         ),
@@ -218,7 +221,7 @@ LIKELIHOODS = [
         name="kl_div_log_target",
         index=None,
         when=lambda log_target: log_target,
-        dx=lambda dy, x, target, reduction: -per_entry(dy, reduction, x) * torch.exp(target),
+        dx=lambda dy, x, target, reduction: per_entry(-dy, reduction, x) * torch.exp(target),
         dtarget=lambda dy, x, target, reduction: (
             per_entry(dy, reduction, x) * torch.exp(target) * (target - x + 1)
         ),
@@ -235,4 +238,36 @@ LIKELIHOODS = [
     ),
 ]
 
-ROWS = [*DISTANCES, *LIKELIHOODS]
+RANKINGS = [
+    op(
+        "F.margin_ranking_loss(input1, input2, target, margin=0, reduction='mean')",
+        index=None,
+        dinput1=lambda dy, input1, input2, target, margin, reduction: (
+            per_entry(-dy, reduction, (input1 - input2) * target)
+            * (target * too_close(input1, input2, target, margin))
+        ),
+        dinput2=lambda dy, input1, input2, target, margin, reduction: (
+            per_entry(dy, reduction, (input1 - input2) * target)
+            * (target * too_close(input1, input2, target, margin))
+        ),
+        dtarget=lambda dy, input1, input2, target, margin, reduction: (
+            per_entry(dy, reduction, (input1 - input2) * target)
+            * ((input2 - input1) * too_close(input1, input2, target, margin))
+        ),
+        why={
+            "input1": "only pairs that are too close count, with slope 1 against the target",
+            "input2": "only pairs that are too close count, with slope 1 towards the target",
+            "target": "only pairs that are too close count, by as much as they differ",
+        },
+        examples=[
+            call((3, 4), (3, 4), (3, 4)),
+            call((3, 4), (3, 4), (3, 1), margin=0.5),
+            call((2, 1, 3), (2, 1, 3), (2, 1, 3), reduction="sum"),
+            call((5,), (5,), (5,), margin=1, reduction="none"),
+            call((), (), ()),
+            call(exactly(0.0, 1.0, 1.0), exactly(0.0, 0.0, 2.0), exactly(1.0, 1.0, -1.0), 1),
+        ],
+    ),
+]
+
+ROWS = [*DISTANCES, *LIKELIHOODS, *RANKINGS]

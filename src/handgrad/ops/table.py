@@ -18,7 +18,22 @@ ALIASES = {
     "vec2": "b",
     "tensor": "b",
 }
-IGNORED = {"inplace", "size_average", "reduce", "out", "momentum", "dtype", "sparse", "max_norm", "_stacklevel"}
+IGNORED = {
+    "_stacklevel",
+    "align_corners",
+    "antialias",
+    "dtype",
+    "inplace",
+    "max_norm",
+    "momentum",
+    "out",
+    "recompute_scale_factor",
+    "reduce",
+    "running_mean",
+    "running_var",
+    "size_average",
+    "sparse",
+}
 KEYWORD_ONLY = {"correction", "dtype", "device"}  # and every parameter after one of these
 REFLECTED = {
     "__radd__": "+",

@@ -17,9 +17,16 @@ RANDOM = (
 
 
 def foreign_call(
-    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], several: bool
 ) -> tuple[Op, dict[str, Any]]:
-    """Return an op without rules that spells the call as it was made."""
+    """Return an op without rules that spells the call as it was made.
+
+    Args:
+        function: what torch reports.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        several: whether it returned a tuple or list.
+    """
     dotted = spelled_function(function)
     names = [f"x{k}" for k in range(len(args))]
     bound = dict(zip(names, args, strict=True)) | dict(kwargs)
@@ -37,7 +44,7 @@ def foreign_call(
 
     bare = target.split(".")[-1].strip("_")
     spelling = Spelling(dotted, kind, target, params, function, run)
-    return Op(dotted, (spelling,), ("y",), random=bare in RANDOM, foreign=True), bound
+    return Op(dotted, (spelling,), ("*ys",) if several else ("y",), random=bare in RANDOM, foreign=True), bound
 
 
 class Missing:

@@ -65,7 +65,7 @@ class Value:
     @property
     def data(self) -> torch.Tensor:
         """Return the tensor as it was when this value was made."""
-        return self.tensor.detach() if self.snapshot is None else self.snapshot
+        return (self.tensor if self.snapshot is None else self.snapshot).detach()
 
     @property
     def place(self) -> Place | None:
@@ -108,6 +108,7 @@ class Recorder(TorchFunctionMode):
         self.notes: list[Note] = []
         self.scalars: dict[str, list[Any]] = {}
         self.counter = itertools.count()
+        self.busy = False  # our own work returns from functions too
         self.previous: Any = None
 
     def __enter__(self) -> Recorder:
@@ -123,7 +124,7 @@ class Recorder(TorchFunctionMode):
 
     def on_return(self, frame: FrameType, event: str, _: Any) -> None:
         """Look for new names in a frame of the user's that is about to go."""
-        if event == "return" and not is_library(frame.f_code.co_filename):
+        if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
             inner = frame if frame is not self.root else None
             if inner is not None and inner.f_code.co_name != "<lambda>":
                 with torch._C.DisableTorchFunction():
@@ -153,25 +154,33 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        busy, self.busy = self.busy, True
+        try:
+            return self.observe(func, args, kwargs or {})
+        finally:
+            self.busy = busy
+
+    def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one torch call and record what it made."""
         name = getattr(func, "__name__", "")
         if name in ("__get__", "__set__"):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
-        frames = user_frames(sys._getframe(1), self.root)
+        frames = user_frames(sys._getframe(2), self.root)
         if not frames:
             return func(*args, **kwargs)
         self.discover(frames)
         inplace = is_inplace(name, kwargs)
-        before = snapshot(args) if inplace else None
+        before = self.keep(args) if inplace else None
         result = func(*args, **kwargs)
         tensors = outputs_of(result)
         if name in READERS:
             self.note_read(name, args, frames)
-        if not tensors or name in ("grad", "requires_grad_", "retain_grad"):
-            return result
         if before is not None:
             self.record_inplace(func, name, args, kwargs, frames, before)
-        elif not (len(tensors) == 1 and any(tensors[0] is arg for arg in args)):
+            return result
+        if not tensors or name in ("grad", "requires_grad_", "retain_grad"):
+            return result
+        if not (len(tensors) == 1 and any(tensors[0] is arg for arg in args)):
             self.record(func, name, args, kwargs, frames, result)
         return result
 
@@ -183,7 +192,7 @@ class Recorder(TorchFunctionMode):
         found = None if name in CUTTERS else TABLE.match(func, args, kwargs)
         drafts = Drafts(self, frames[0], func, args, kwargs)
         if found is None:
-            op, bound = foreign_call(func, args, kwargs)
+            op, bound = foreign_call(func, args, kwargs, isinstance(result, tuple | list))
         else:
             op, bound = found
         tensors = outputs_of(result)
@@ -224,7 +233,10 @@ class Recorder(TorchFunctionMode):
         target = args[0]
         places = tuple((id(frame), place_of(frame)) for frame in reversed(frames))
         old = self.resolve(target, frames[0], writing=args[2] if name == "__setitem__" else None)
-        old.snapshot = before
+        if old.snapshot is None:
+            old.snapshot = before
+        else:  # written through a view a moment ago: what it held is in the snapshot
+            before = old.snapshot.detach().requires_grad_(old.requires).clone()
         if old.leaf:
             raise BadInput(
                 f"{old.hint or 'a leaf'} is changed in place",
@@ -252,6 +264,18 @@ class Recorder(TorchFunctionMode):
         made.tensor = target
         self.current[id(target)] = made
         self.mark_stale(made, places[0][1])
+
+    def keep(self, args: Any) -> torch.Tensor | None:
+        """Copy the tensor that is about to be changed, and what else its memory is known as."""
+        target = args[0] if args else None
+        if not isinstance(target, torch.Tensor):
+            return None
+        storage = target.untyped_storage().data_ptr()
+        for value in self.current.values():
+            shares = value.tensor.untyped_storage().data_ptr() == storage
+            if shares and value.tensor is not target and value.snapshot is None:
+                value.snapshot = value.tensor.detach().clone()
+        return target.clone()
 
     def mark_stale(self, written: Value, place: Place) -> None:
         """Mark every other tensor on the same memory: what it holds is no longer what was traced."""
@@ -408,12 +432,6 @@ def outputs_of(result: Any) -> tuple[torch.Tensor, ...]:
         if all(isinstance(part, torch.Tensor) for part in result):
             return tuple(result)
     return ()
-
-
-def snapshot(args: Any) -> torch.Tensor | None:
-    """Return a copy of the tensor that is about to be changed."""
-    target = args[0] if args else None
-    return target.clone() if isinstance(target, torch.Tensor) else None
 
 
 def view_written(stale: Stale, frame: FrameType | None) -> BadInput:

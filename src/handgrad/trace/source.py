@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import executing
 import torch
 from executing import Source
 
@@ -21,7 +22,7 @@ from handgrad import ops
 from handgrad.ir import Span, Static
 from handgrad.spell import literal
 
-LIBRARIES = tuple(str(Path(file).parent.resolve()) for file in (torch.__file__, __file__, ops.__file__))
+LIBRARIES = tuple(str(Path(file).parent.resolve()) for file in (torch.__file__, __file__, ops.__file__, executing.__file__))
 STANDARD = str(Path(sysconfig.get_path("stdlib")).resolve())
 SIZE_CALLS = ("size", "numel", "dim", "nelement")
 

@@ -1,0 +1,76 @@
+"""How large the summands of a gradient are: rounding is judged against them, not the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.derive import derive
+from handgrad.errors import HandgradError
+from handgrad.ir import Call, Expr, children
+from handgrad.spell import spell
+from handgrad.trace import Trace
+
+
+def scales(trace: Trace) -> dict[str, float]:
+    """Return for each primal the largest magnitude among the summands of its gradient.
+
+    A gradient that is zero in exact arithmetic, such as a bias' before batch norm, is rounding
+    noise: its own size says nothing about how exact it can be.
+    """
+    found = {name: largest(grad) for name, grad in trace.grads.items()}
+    try:
+        backward = derive(trace)
+    except HandgradError:
+        return found
+    values: dict[str, Any] = {**trace.values, **trace.program.scalars, **backward.run()}
+    values |= {"torch": torch, "F": F, "d" + trace.output: trace.upstream}
+    with torch.no_grad():
+        for each in backward.lines:
+            if not each.primal:
+                values[each.name] = eval(spell(each.line.expr), values)
+        for each in backward.lines:
+            if each.primal:
+                sizes = [largest(eval(spell(e), values)) for e in summands(each.line.expr)]
+                found[each.primal] = max([found[each.primal], *sizes])
+    return found
+
+
+def summands(expr: Expr) -> Iterator[Expr]:
+    """Yield what an expression adds up, through additions, sums and signs."""
+    if isinstance(expr, Call) and expr.op.additive:
+        for child in children(expr):
+            yield from summands(child)
+    else:
+        yield expr
+
+
+def largest(value: torch.Tensor) -> float:
+    """Return the largest magnitude of an entry."""
+    return float(value.abs().max()) if value.numel() else 0.0
+
+
+def in_double(trace: Trace) -> Mapping[str, torch.Tensor]:
+    """Return autograd's gradients with everything computed in float64."""
+    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    for name in trace.program.inputs:
+        value = trace.values[name.name]
+        wide = value.double() if value.is_floating_point() else value
+        scope[name.name] = wide.clone().requires_grad_(name.name in trace.leaves)
+    try:
+        for line in trace.lines:
+            if line.differentiable:
+                exec(compile(line.text, "<forward>", "exec"), scope)
+            else:
+                for target in line.targets:
+                    value = trace.values[target]
+                    scope[target] = value.double() if value.is_floating_point() else value
+        named = {n: scope[n] for n in trace.grads if n in scope}
+        upstream = trace.upstream.to(scope[trace.output].dtype)
+        grads = torch.autograd.grad(scope[trace.output], list(named.values()), upstream)
+    except (RuntimeError, TypeError):  # a line that asks for float32 by name
+        return {name: grad.double() for name, grad in trace.grads.items()}
+    return dict(zip(named, grads, strict=True))

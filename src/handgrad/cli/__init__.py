@@ -1,0 +1,5 @@
+"""The command `handgrad`."""
+
+from handgrad.cli.main import main
+
+__all__ = ["main"]

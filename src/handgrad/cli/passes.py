@@ -1,0 +1,151 @@
+"""`handgrad shapes`, `derive` and `explain`: what there is to see of one forward pass."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handgrad.cli.options import Debug, Json, NoColor, Target
+from handgrad.cli.save import save
+from handgrad.cli.screen import aside, say, show
+from handgrad.derive import Backward
+from handgrad.derive import derive as derived
+from handgrad.emit import listing, module
+from handgrad.explain import explain as explained
+from handgrad.render import data, plain, words
+from handgrad.trace import Trace
+from handgrad.trace.files import split_target, trace_file
+
+
+def shapes(
+    target: Target, json: Json = False, no_color: NoColor = False, debug: Debug = False
+) -> None:
+    """Show each forward line with the shapes of what it makes and reads."""
+    trace = traced(target)
+
+    def rich():
+        from handgrad.render.terminal import Shapes
+
+        return Shapes(trace)
+
+    show(
+        rich=rich,
+        plain=lambda: plain.shapes(trace),
+        as_data=lambda: data.shapes(trace),
+        json=json,
+        no_color=no_color,
+    )
+    tell(words.notes(trace), json, no_color)
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write a whole file, forward and backward pass, that needs nothing but torch; "
+        "`-` is stdout.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that handgrad did not write.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse an op that has no rule.")]
+
+
+def derive(
+    target: Target,
+    output: Output = None,
+    strict: Strict = False,
+    force: Force = False,
+    json: Json = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Write the backward pass, one line for each gradient, compared with autograd's."""
+    backward = derived(traced(target), strict=strict)
+    largest = largest_difference(backward)
+    wrote = ""
+    if output is not None:
+        path, _ = split_target(target)
+        text = module(backward, title_of(target))
+        if str(output) == "-" and not json:
+            sys.stdout.write(text)
+        else:
+            save(text, output, source=path, force=force)
+            wrote = str(output)
+    if output is None or json:
+        present(backward, largest, wrote, json, no_color)
+    told = [*words.notes(backward.trace), *words.without_rule(backward)]
+    told.append((f"wrote {wrote}: " if wrote else "") + words.agreement(backward, largest))
+    tell(told, json, no_color)
+
+
+def present(backward: Backward, largest: float, wrote: str, json: bool, no_color: bool) -> None:
+    """Show the lines of a backward pass."""
+
+    def rich():
+        from handgrad.render import terminal
+
+        return terminal.listing(listing(backward))
+
+    written = {"written": wrote} if wrote else {}
+    show(
+        rich=rich,
+        plain=lambda: listing(backward),
+        as_data=lambda: {**data.backward(backward, largest), **written},
+        json=json,
+        no_color=no_color,
+    )
+
+
+def explain(
+    target: Target, json: Json = False, no_color: NoColor = False, debug: Debug = False
+) -> None:
+    """Say of each backward line why it is what it is."""
+    backward = derived(traced(target))
+    reasons = explained(backward)
+
+    def rich():
+        from handgrad.render import terminal
+
+        return terminal.explanation(reasons)
+
+    show(
+        rich=rich,
+        plain=lambda: plain.explanation(reasons),
+        as_data=lambda: data.explanation(reasons),
+        json=json,
+        no_color=no_color,
+    )
+    tell([*words.notes(backward.trace), *words.without_rule(backward)], json, no_color)
+
+
+def traced(target: str) -> Trace:
+    """Trace a file; what it prints goes to stderr."""
+    with aside():
+        return trace_file(target)
+
+
+def tell(paragraphs: list[str], json: bool, no_color: bool) -> None:
+    """Say something beside the result, unless the result is JSON and has it."""
+    if not json:
+        sys.stdout.flush()  # the result first, where both streams are one
+        for text in paragraphs:
+            say(text, no_color=no_color)
+
+
+def largest_difference(backward: Backward) -> float:
+    """Run the lines and return how far any entry of any gradient is from autograd's."""
+    got, grads = backward.run(), backward.trace.grads
+    pairs = [(got[each.name], grads[each.primal]) for each in backward.lines if each.primal]
+    return max((float((a - b).abs().max()) for a, b in pairs if b.numel()), default=0.0)
+
+
+def title_of(target: str) -> str:
+    """Return the file and function for the docstring; empty if they would not fit into one."""
+    path, function = split_target(target)
+    title = f"{function} in {path.name}" if function else path.name
+    return title if title.isascii() and title.isprintable() and not set(title) & {'"', "\\"} else ""

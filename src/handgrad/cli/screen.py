@@ -1,0 +1,62 @@
+"""Where results go: stdout as rich text, plain text or JSON; what is said beside them to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any, TextIO
+
+from handgrad.render import data
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def show(
+    *,
+    rich: Callable[[], RenderableType],
+    plain: Callable[[], str],
+    as_data: Callable[[], Mapping[str, Any]],
+    json: bool,
+    no_color: bool,
+) -> None:
+    """Write a result to stdout in the form that suits it."""
+    if json:
+        sys.stdout.write(data.text(as_data()))
+    elif is_terminal(sys.stdout):
+        console(sys.stdout, no_color).print(rich(), soft_wrap=False)
+    else:
+        sys.stdout.write(plain())
+
+
+def say(text: str, *, no_color: bool = False) -> None:
+    """Write an error or a note to stderr."""
+    if is_terminal(sys.stderr):
+        from handgrad.render.terminal import message
+
+        console(sys.stderr, no_color).print(message(text), soft_wrap=True)
+    else:
+        sys.stderr.write(text + "\n")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a stream is a terminal that can do more than print."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def console(stream: TextIO, no_color: bool) -> Console:
+    """Return rich's console on a terminal."""
+    from rich.console import Console
+
+    colorless = no_color or bool(os.environ.get("NO_COLOR"))
+    system = None if colorless else "auto"
+    return Console(file=stream, force_terminal=True, color_system=system, highlight=False)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Send what the user's own code prints to stderr: stdout is for the result."""
+    with redirect_stdout(sys.stderr):
+        yield

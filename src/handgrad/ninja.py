@@ -1,0 +1,325 @@
+"""The journey `becoming a backprop ninja`: the four exercises, done on real words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handgrad.check import Report, Row, check
+from handgrad.derive import Backward, BackwardLine, derive
+from handgrad.errors import BadInput
+from handgrad.models import character_mlp as seed_model
+from handgrad.trace import Trace, trace
+from handgrad.train import (
+    Moment,
+    Race,
+    Training,
+    Vocabulary,
+    build_dataset,
+    by_autograd,
+    calibrate,
+    compile_step,
+    load_words,
+    mean_loss,
+    sample,
+    split,
+    train,
+)
+
+SAMPLES = 20
+SEEDS = range(-(2**63), 2**64 - 10)
+
+Examples = tuple[Tensor, Tensor]
+"""Contexts X [N, 3] and the characters that follow them, Y [N]."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the journey starts from: the words in three parts, the network, one batch.
+
+    Attributes:
+        source: where the words are from.
+        generator: has drawn parameters and batch, and draws the training's batches next.
+    """
+
+    source: str
+    seed: int
+    words: tuple[str, ...]
+    vocabulary: Vocabulary
+    parts: Mapping[str, Examples]
+    parameters: Mapping[str, Tensor]
+    generator: torch.Generator
+    batch: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "words": len(self.words),
+            "characters": "".join(self.vocabulary.characters),
+            "examples": {name: len(X) for name, (X, _) in self.parts.items()},
+            "parameters": {name: list(tensor.shape) for name, tensor in self.parameters.items()},
+        }
+
+
+@dataclass(frozen=True)
+class LineByLine:
+    """Exercise 1: the backward pass in small steps, every gradient judged."""
+
+    trace: Trace
+    backward: Backward
+    report: Report
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all three as plain data."""
+        return {
+            "forward": self.trace.to_dict(),
+            "backward": self.backward.to_dict(),
+            "check": self.report.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class InOneGo:
+    """Exercises 2 and 3: many backward lines become one.
+
+    Attributes:
+        forward: the short forward line.
+        lines: what is derived from it.
+        replaces: the names of the small steps' backward lines that it does the work of.
+        row: its result against the small steps' gradient by autograd.
+    """
+
+    forward: str
+    lines: tuple[BackwardLine, ...]
+    replaces: tuple[str, ...]
+    row: Row
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the lines and the verdict as plain data."""
+        return {
+            "forward": self.forward,
+            "lines": [each.line.text for each in self.lines],
+            "replaces": list(self.replaces),
+            "check": Report((self.row,)).to_dict()["rows"][0],
+        }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Exercise 4: the network trained by the derived gradients.
+
+    Attributes:
+        losses: mean cross-entropy of each part, batch norm calibrated; None for an empty part.
+        samples: new words.
+        known: for each of them, whether the data has it.
+    """
+
+    training: Training
+    losses: Mapping[str, float | None]
+    samples: tuple[str, ...]
+    known: tuple[bool, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data; a number that is not finite becomes None."""
+        run = self.training
+        steps, smoothed = smooth(run.losses)
+        return {
+            "steps": run.steps,
+            "done": len(run.losses),
+            "stopped": run.stopped,
+            "seconds": run.seconds,
+            "race": raced(run.race),
+            "losses": {name: finite(loss) for name, loss in self.losses.items()},
+            "curve": {"steps": steps, "loss": [finite(loss) for loss in smoothed]},
+            "update_ratios": {
+                "steps": list(run.ratio_steps),
+                "log10": {name: [finite(r) for r in found] for name, found in run.ratios.items()},
+            },
+            "samples": list(self.samples),
+            "known": list(self.known),
+        }
+
+
+@dataclass(frozen=True)
+class Journey:
+    """All four exercises."""
+
+    setup: Setup
+    line_by_line: LineByLine
+    cross_entropy: InOneGo
+    batch_norm: InOneGo
+    trained: Trained
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every gradient is right."""
+        one_go = Report((self.cross_entropy.row, self.batch_norm.row))
+        return self.line_by_line.report.ok and one_go.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "ok": self.ok,
+            "data": self.setup.to_dict(),
+            "line_by_line": self.line_by_line.to_dict(),
+            "cross_entropy": self.cross_entropy.to_dict(),
+            "batch_norm": self.batch_norm.to_dict(),
+            "training": self.trained.to_dict(),
+        }
+
+
+Exercise = Setup | LineByLine | InOneGo | Trained
+
+
+def journey(
+    steps: int,
+    data: Path | None = None,
+    seed: int = seed_model.SEED,
+    *,
+    on_result: Callable[[Exercise], None] = lambda _: None,
+    on_step: Callable[[Moment], None] | None = None,
+) -> Journey:
+    """Do the four exercises.
+
+    Args:
+        steps: how many to train for.
+        data: a text file of words, one a line; the built-in names without one.
+        seed: of the generator that draws everything.
+        on_result: called with what there is as soon as it is there.
+        on_step: called after every training step.
+
+    Raises:
+        BadInput: the data, the number of steps or the seed will not do.
+    """
+    if steps < 1:
+        raise BadInput(f"cannot train for {steps} steps", hint="ask for at least 1 step")
+    setup = prepare(data, seed)
+    on_result(setup)
+    first = line_by_line(setup)
+    on_result(first)
+    second = cross_entropy(setup, first)
+    on_result(second)
+    third = batch_norm(setup, first)
+    on_result(third)
+    fourth = trained(setup, first.backward, steps, on_step)
+    on_result(fourth)
+    return Journey(setup, first, second, third, fourth)
+
+
+def prepare(data: Path | None, seed: int) -> Setup:
+    """Read the words, draw the network and a batch.
+
+    Raises:
+        BadInput: the data or the seed will not do.
+    """
+    if seed not in SEEDS:
+        raise BadInput(f"{seed} is too large for a seed", hint="give a number of at most 18 digits")
+    words = load_words(data)
+    vocabulary = Vocabulary.from_words(words)
+    parts = {
+        name: build_dataset(part, vocabulary, seed_model.BLOCK_SIZE)
+        for name, part in zip(("train", "validation", "test"), split(words), strict=True)
+    }
+    generator = torch.Generator().manual_seed(seed)
+    parameters = seed_model.parameters(len(vocabulary), generator)
+    source = "built-in names" if data is None else str(data)
+    batch = draw(parts["train"], generator)
+    return Setup(
+        source, seed, tuple(words), vocabulary, parts, parameters, generator, batch
+    )
+
+
+def draw(examples: Examples, generator: torch.Generator) -> dict[str, Any]:
+    """Return a random batch of the examples."""
+    X, Y = examples
+    chosen = torch.randint(0, len(X), (seed_model.BATCH,), generator=generator)
+    return {"Xb": X[chosen], "Yb": Y[chosen], "n": seed_model.BATCH}
+
+
+def line_by_line(setup: Setup) -> LineByLine:
+    """Derive the backward pass of the small steps and judge the gradient of every name."""
+    forward = trace(seed_model.small_steps, **setup.parameters, **setup.batch)
+    backward = derive(forward)
+    return LineByLine(forward, backward, check(forward, backward.run()))
+
+
+def cross_entropy(setup: Setup, small: LineByLine) -> InOneGo:
+    """Derive dlogits from the one line of cross-entropy."""
+    return in_one_go(setup, small, line="loss", wanted="dlogits")
+
+
+def batch_norm(setup: Setup, small: LineByLine) -> InOneGo:
+    """Derive dhprebn from the one line of batch norm."""
+    return in_one_go(setup, small, line="hpreact", wanted="dhprebn")
+
+
+def in_one_go(setup: Setup, small: LineByLine, *, line: str, wanted: str) -> InOneGo:
+    """Derive one gradient from one line of the short form, and compare it with the small steps'."""
+    values = {name: value for name, value in setup.batch.items() if name != "n"}
+    backward = derive(trace(seed_model.short, **setup.parameters, **values))
+    forward = backward.trace.lines
+    place = next(at for at, each in enumerate(forward) if each.target == line)
+    lines = tuple(
+        each for each in backward.lines if each.forward == place and each.primal in ("", wanted[1:])
+    )
+    names = [each.name for each in small.backward.lines if each.primal not in setup.parameters]
+    first = names.index("d" + line) + 1 if "d" + line in names else 0
+    replaces = tuple(names[first : names.index(wanted) + 1])
+    (row,) = check(small.trace, {wanted: backward.run()[wanted]}).rows
+    return InOneGo(forward[place].text, lines, replaces, row)
+
+
+def trained(
+    setup: Setup,
+    backward: Backward,
+    steps: int,
+    on_step: Callable[[Moment], None] | None = None,
+) -> Trained:
+    """Train by the derived gradients, autograd's beside them; measure and sample."""
+    training = train(
+        compile_step(backward),
+        setup.parameters,
+        lambda: draw(setup.parts["train"], setup.generator),
+        steps,
+        beside=by_autograd(seed_model.small_steps, tuple(setup.parameters)),
+        on_step=on_step,
+    )
+    network = calibrate(training.parameters, setup.parts["train"][0])
+    losses = {name: mean_loss(network, X, Y) for name, (X, Y) in setup.parts.items()}
+    samples = sample(network, setup.vocabulary, SAMPLES, setup.seed + 10, seed_model.BLOCK_SIZE)
+    words = set(setup.words)
+    return Trained(training, losses, samples, tuple(word in words for word in samples))
+
+
+def smooth(losses: tuple[float, ...], points: int = 100) -> tuple[list[int], list[float]]:
+    """Return means of the losses over equal windows, with the step that each window ends at."""
+    width = max(math.ceil(len(losses) / points), 1)
+    windows = [losses[start : start + width] for start in range(0, len(losses), width)]
+    ends = [min(width * (place + 1), len(losses)) for place in range(len(windows))]
+    means = [math.fsum(window) / len(window) for window in windows]
+    return ends, means
+
+
+def raced(race: Race | None) -> dict[str, Any] | None:
+    """Return a race as plain data."""
+    if race is None:
+        return None
+    return {
+        "seconds": race.seconds,
+        "autograd_seconds": race.rival_seconds,
+        "largest_difference": finite(race.difference),
+        "in_parameter": race.parameter,
+    }
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number that JSON can hold: None for one that is not finite."""
+    return number if number is not None and math.isfinite(number) else None

@@ -1,0 +1,43 @@
+"""Results as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from handgrad.derive import Backward
+from handgrad.explain import Reason
+from handgrad.render.words import leaves
+from handgrad.trace import Trace
+
+
+def shapes(trace: Trace) -> dict[str, Any]:
+    """Return a trace with the shape of every leaf and the number of parameters in all."""
+    counted = {
+        name: {"shape": list(shape), "dtype": dtype, "parameters": entries}
+        for (name, shape, dtype), entries in leaves(trace)
+    }
+    total = sum(entries for _, entries in leaves(trace))
+    return {**trace.to_dict(), "leaves": counted, "parameters": total}
+
+
+def backward(result: Backward, largest: float) -> dict[str, Any]:
+    """Return a backward pass, how it compares with autograd's, and the notes of its trace."""
+    notes = result.trace.to_dict()["notes"]
+    return {**result.to_dict(), "largest_difference": largest, "notes": notes}
+
+
+def explanation(reasons: Iterable[Reason]) -> dict[str, Any]:
+    """Return each backward line with its reason and its forward line."""
+    return {
+        "lines": [
+            {"forward": each.forward, "line": each.line, "because": each.because}
+            for each in reasons
+        ]
+    }
+
+
+def text(data: Mapping[str, Any]) -> str:
+    """Return data as JSON text."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

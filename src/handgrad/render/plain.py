@@ -1,0 +1,59 @@
+"""Results as plain text: aligned, never wrapped, the same on every run; for pipes and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from handgrad.explain import Reason
+from handgrad.render.words import bracketed, inputs, leaves, tensor, totals
+from handgrad.trace import Trace
+
+LONGEST = 60  # a longer cell does not widen its column
+
+
+def shapes(trace: Trace) -> str:
+    """Return leaves, inputs and forward lines with what they make and read, then the totals."""
+    made = [(n, bracketed(s), d, f"{entries:,}") for (n, s, d), entries in leaves(trace)]
+    blocks = [["leaves", *columns(made)]]
+    if inputs(trace):
+        blocks.append(["inputs", *columns(inputs(trace))])
+    rows = [
+        (
+            row.line,
+            ", ".join(map(tensor, row.makes)),
+            ", ".join(map(tensor, row.reads)),
+            f"{row.parameters:,}" if row.parameters else "",
+        )
+        for row in trace.shapes()
+    ]
+    blocks.append(list(columns([("line", "makes", "reads", "parameters"), *rows], indent="")))
+    blocks.append([totals(trace)])
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
+    """Yield rows with their columns aligned; the last column is not padded."""
+    widths = [
+        max((len(cell) for cell in column if len(cell) <= LONGEST), default=0)
+        for column in zip(*rows, strict=True)
+    ]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield (indent + "  ".join(cells)).rstrip()
+
+
+def explanation(reasons: Iterable[Reason]) -> str:
+    """Return each backward line with its reason below, under its forward line."""
+    blocks = []
+    for forward, group in groupby(reasons, key=lambda reason: reason.forward):
+        lines = [f"# {one_line(forward)}"]
+        for reason in group:
+            lines += [reason.line, f"    {reason.because}"]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def one_line(text: str) -> str:
+    """Return a text without its line breaks."""
+    return " ".join(text.split("\n"))

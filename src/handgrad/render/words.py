@@ -1,0 +1,88 @@
+"""How shapes, counts, notes and measurements are worded, in colour or without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from handgrad.derive import Backward
+from handgrad.trace import Trace
+
+Described = tuple[str, tuple[int, ...], str]
+
+NOTES = {
+    "detach": "no gradient flows back through this detach",
+    "cut": "no gradient flows back through this line",
+    "item": "a tensor became a plain number here: for the backward pass it is a constant",
+    "branch": "which way this goes depends on a value: the backward pass is that of this way only",
+}
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 line`, `4,137 parameters`."""
+    plural = {"leaf": "leaves"}.get(noun, noun + "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def bracketed(shape: Sequence[int]) -> str:
+    """Return a shape as `[32, 64]`."""
+    return str(list(shape))
+
+
+def tensor(described: Described, like: str = "") -> str:
+    """Return `h [32, 64] float32`; the dtype is left out where it is `like`."""
+    name, shape, dtype = described
+    return " ".join([name, bracketed(shape), *([dtype] if dtype != like else [])])
+
+
+def leaves(trace: Trace) -> list[tuple[Described, int]]:
+    """Return each leaf with its number of entries."""
+    return [(trace.described(name), trace.values[name].numel()) for name in trace.leaves]
+
+
+def inputs(trace: Trace) -> list[tuple[str, str, str]]:
+    """Return name, shape and dtype of the other inputs, then name, value and type of the numbers."""
+    others = [n.name for n in trace.program.inputs if n.name not in trace.leaves]
+    rows = [(n, bracketed(s), d) for n, s, d in map(trace.described, others)]
+    scalars = trace.program.scalars.items()
+    return rows + [(name, repr(value), type(value).__name__) for name, value in scalars]
+
+
+def totals(trace: Trace) -> str:
+    """Return what the forward pass comes to: parameters, leaves, lines, the output."""
+    parameters = sum(entries for _, entries in leaves(trace))
+    return (
+        f"{counted(parameters, 'parameter')} in {counted(len(trace.leaves), 'leaf')}, "
+        f"{counted(len(trace.lines), 'line')}, ends in {tensor(trace.described(trace.output))}"
+    )
+
+
+def agreement(backward: Backward, largest: float) -> str:
+    """Return how the backward pass compares with autograd's, as measured."""
+    dtypes = dict.fromkeys(str(g.dtype).removeprefix("torch.") for g in backward.trace.grads.values())
+    off = f"largest difference {largest:.1g}" if largest else "bit for bit"
+    lines = counted(len(backward.lines), "line")
+    return f"{lines}; every gradient equals autograd's ({off}, {' and '.join(dtypes)})"
+
+
+def notes(trace: Trace) -> list[str]:
+    """Return what a person should know of the forward pass, a paragraph for each note."""
+    told = []
+    for note in trace.notes:
+        text = NOTES.get(note.kind, note.text)
+        where = f"{note.place.span}: " if note.place else ""
+        source = f"\n    {note.place.text}" if note.place and note.place.text else ""
+        told.append(f"note: {where}{text}{source}")
+    return list(dict.fromkeys(told))
+
+
+def without_rule(backward: Backward) -> list[str]:
+    """Return which forward lines need a rule, a paragraph for each op of a line."""
+    told = []
+    for name, place in dict.fromkeys(backward.opaque):
+        line = backward.trace.lines[place]
+        where = f"{line.span}: " if line.span else ""
+        told.append(
+            f"note: {where}no rule for {name}, so the backward pass asks autograd for this op\n"
+            f"    {line.text}\ntry: add a row for it: CONTRIBUTING.md, add an op"
+        )
+    return told

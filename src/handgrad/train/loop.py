@@ -1,0 +1,205 @@
+"""Stochastic gradient descent by given gradients, with another way to the same gradients beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from handgrad.errors import BadInput
+from handgrad.train.interrupt import interruptible
+
+RECORDS = 200
+"""How often, at most, the update-to-data ratios are written down."""
+
+Gradients: TypeAlias = Callable[[Mapping[str, Any]], tuple[Tensor, Mapping[str, Tensor]]]
+"""From parameters and batch, by name, to the loss and the gradient of every parameter."""
+
+Batch: TypeAlias = Callable[[], Mapping[str, Any]]
+"""Draws the next batch, by name."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands: `step` of `steps` done, the last loss, the seconds gone by."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Race:
+    """The same steps done by two gradients.
+
+    Attributes:
+        seconds: what the steps took, batches and records left out.
+        rival_seconds: the same of the other.
+        difference: the largest difference of an entry of any parameter after the last step.
+        parameter: the parameter with that entry.
+    """
+
+    seconds: float
+    rival_seconds: float
+    difference: float
+    parameter: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training did.
+
+    Attributes:
+        parameters: as they are after the last step.
+        losses: of each step's batch, before its update.
+        steps: how many were asked for.
+        stopped: why it ended before the last step; empty if it did not.
+        ratio_steps: the steps at which the ratios were written down.
+        ratios: by parameter, log10 of the update's over the parameter's standard deviation.
+        race: the same steps by another gradient, if one ran beside it.
+    """
+
+    parameters: Mapping[str, Tensor]
+    losses: tuple[float, ...]
+    steps: int
+    seconds: float
+    stopped: str = ""
+    ratio_steps: tuple[int, ...] = ()
+    ratios: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    race: Race | None = None
+
+
+def halved(step: int, steps: int) -> float:
+    """Return the learning rate: 0.1, and 0.01 from the middle on."""
+    return 0.1 if step < steps / 2 else 0.01
+
+
+def train(
+    gradients: Gradients,
+    parameters: Mapping[str, Tensor],
+    batch: Batch,
+    steps: int,
+    *,
+    rate: Callable[[int, int], float] = halved,
+    beside: Gradients | None = None,
+    on_step: Callable[[Moment], None] | None = None,
+) -> Training:
+    """Train copies of the parameters; Ctrl-C ends it after the step at work, keeping what is there.
+
+    Args:
+        gradients: gives the loss and the gradients of a batch.
+        parameters: where to start from, by name.
+        batch: draws the next batch.
+        steps: how many to do.
+        rate: the learning rate at a step of so many.
+        beside: other gradients, which train a copy of their own on the same batches.
+        on_step: called after every step.
+
+    Raises:
+        BadInput: there is no step to do.
+    """
+    if steps < 1:
+        raise BadInput(f"cannot train for {steps} steps", hint="ask for at least 1 step")
+    runner = Runner(gradients, parameters)
+    rival = Runner(beside, parameters) if beside else None
+    records = Records(steps)
+    losses: list[float] = []
+    stopped = ""
+    begun = perf_counter()
+    with interruptible() as pressed:
+        for step in range(steps):
+            values, lr = batch(), rate(step, steps)
+            found, update = runner.step(values, lr)
+            if rival:
+                rival.step(values, lr)
+            losses.append(float(found))
+            records.note(step, lr, update, runner.parameters)
+            if on_step:
+                on_step(Moment(step + 1, steps, losses[-1], perf_counter() - begun))
+            stopped = reason(losses[-1], pressed())
+            if stopped:
+                break
+    return Training(
+        runner.parameters,
+        tuple(losses),
+        steps,
+        runner.seconds,
+        stopped if len(losses) < steps else "",
+        tuple(records.steps),
+        {name: tuple(values) for name, values in records.ratios.items()},
+        compared(runner, rival) if rival else None,
+    )
+
+
+def reason(loss: float, pressed: bool) -> str:
+    """Return why training ends now; empty if it goes on."""
+    if not math.isfinite(loss):
+        return f"the loss became {loss}"
+    return "interrupted" if pressed else ""
+
+
+class Runner:
+    """Parameters on their way, and the time that their steps take."""
+
+    def __init__(self, gradients: Gradients, parameters: Mapping[str, Tensor]) -> None:
+        self.gradients = gradients
+        self.parameters = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+        self.seconds = 0.0
+
+    def step(self, batch: Mapping[str, Any], rate: float) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Do one step; return the loss and the gradients."""
+        start = perf_counter()
+        loss, found = self.gradients({**self.parameters, **batch})
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter -= rate * found[name]
+        self.seconds += perf_counter() - start
+        return loss, found
+
+
+class Records:
+    """The update-to-data ratios, written down every so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.every = math.ceil(steps / RECORDS)
+        self.steps: list[int] = []
+        self.ratios: dict[str, list[float]] = {}
+
+    def note(
+        self, step: int, rate: float, found: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    ) -> None:
+        """Write down the ratios of a step, if it is time."""
+        if step % self.every:
+            return
+        self.steps.append(step + 1)
+        for name, parameter in parameters.items():
+            update, data = float((rate * found[name]).std()), float(parameter.detach().std())
+            ratio = math.log10(update / data) if update > 0 and data > 0 else -math.inf
+            self.ratios.setdefault(name, []).append(ratio)
+
+
+def compared(runner: Runner, rival: Runner) -> Race:
+    """Return both times and the largest difference between the parameters."""
+    differences = {
+        name: float((tensor - rival.parameters[name].detach()).abs().max())
+        for name, tensor in runner.parameters.items()
+    }
+    worst = max(differences, key=lambda name: differences[name])
+    return Race(runner.seconds, rival.seconds, differences[worst], worst)
+
+
+def by_autograd(forward: Callable[..., Tensor], leaves: tuple[str, ...]) -> Gradients:
+    """Return the gradients that autograd takes of a forward pass."""
+
+    def gradients(values: Mapping[str, Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        tensors = [values[name].requires_grad_() for name in leaves]
+        loss = forward(**values)
+        return loss.detach(), dict(zip(leaves, torch.autograd.grad(loss, tensors), strict=True))
+
+    return gradients

@@ -1,0 +1,200 @@
+"""The ways in, and what is kept of the user's own text."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from agree import agree, double
+
+import handgrad as hg
+from handgrad.models import character_mlp
+from handgrad.trace.files import trace_file
+
+
+def texts(trace: hg.Trace) -> list[str]:
+    return [line.text for line in trace.lines]
+
+
+def test_function_keeps_lines_scalars_and_methods_verbatim():
+    def forward(x, w, n):
+        mean = 1/n*x.sum(0, keepdims=True)
+        var = 1/(n-1)*((x - mean)**2).sum(0, keepdim=True)
+        scaled = (var + 1e-5)**-0.5
+        picked = w[range(n), 1]
+        top = x.max(1, keepdim=True).values
+        loss = (scaled.sum() + picked.mean()) * top.sum()
+        return loss
+
+    trace = hg.trace(forward, double(4, 3), double(4, 2), 4)
+    assert texts(trace)[0] == "mean = 1/n*x.sum(0, keepdims=True)"
+    assert texts(trace)[1] == "var = 1/(n-1)*((x - mean)**2).sum(0, keepdim=True)"
+    assert texts(trace)[3] == "picked = w[range(n), 1]"
+    assert trace.program.scalars == {"n": 4}
+    source = hg.derive(trace).source
+    assert "1/n" in source
+    assert "1/(n-1)" in source
+    assert "0.25" not in source
+
+
+def test_scalar_that_changes_is_written_as_its_value():
+    def forward(x):
+        for k in range(3):
+            x = x * (k + 2)
+        loss = x.sum()
+        return loss
+
+    backward = agree(forward, x=double(3))
+    assert [line.text for line in backward.trace.lines][:3] == [
+        "x_1 = (0 + 2) * x",
+        "x_2 = (1 + 2) * x_1",
+        "x_3 = (2 + 2) * x_2",
+    ]
+
+
+def test_with_block_gives_the_same_program_as_the_function():
+    model = character_mlp
+    del model
+
+    def forward(x, W):
+        h = torch.tanh(x @ W)
+        loss = (h**2).mean()
+        return loss
+
+    x, W = double(3, 5), double(5, 2).requires_grad_()
+    with hg.recording() as trace:
+        h = torch.tanh(x @ W)
+        loss = (h**2).mean()
+    assert loss.item() == trace.values["loss"].item()
+    assert texts(trace) == texts(hg.trace(forward, x, W))
+    assert trace.leaves == ("W",)
+    torch.testing.assert_close(trace.grads["h"], torch.autograd.grad((h2 := torch.tanh(x @ W)).square().mean(), h2)[0])
+
+
+def test_file_top_level_leaves_set_up_out(tmp_path):
+    file = tmp_path / "notebook.py"
+    file.write_text(
+        "import torch\n"
+        "g = torch.Generator().manual_seed(1)\n"
+        "words = ['a', 'b']\n"
+        "x = torch.randn(4, 3, generator=g)\n"
+        "W = torch.randn((3, 2), generator=g)\n"
+        "parameters = [W]\n"
+        "for p in parameters:\n"
+        "    p.requires_grad = True\n"
+        "logits = x @ W\n"
+        "loss = logits.square().mean()\n"
+    )
+    trace = trace_file(str(file))
+    assert texts(trace) == ["logits = x @ W", "loss = logits.square().mean()"]
+    assert trace.leaves == ("W",)
+    assert trace.lines[0].span.line == 9
+
+
+def test_file_function_takes_its_arguments_from_the_file(tmp_path):
+    file = tmp_path / "step.py"
+    file.write_text(
+        "import torch\nx = torch.ones(2, 3)\nscale = 2.0\n"
+        "def other(x, scale, power=2):\n    loss = (x * scale).pow(power).sum()\n    return loss\n"
+    )
+    trace = trace_file(f"{file}:other")
+    assert trace.output == "loss"
+    assert trace.leaves == ("x",)
+
+
+def test_module_names_its_parameters():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1 = torch.nn.Linear(3, 5)
+            self.norm = torch.nn.LayerNorm(5)
+
+        def forward(self, x):
+            h = self.norm(self.fc1(x)).tanh()
+            return h.square().mean()
+
+    trace = hg.trace(Net().double(), double(4, 3))
+    assert {"fc1_weight", "fc1_bias", "norm_weight", "norm_bias", "x"} == set(trace.leaves)
+    assert trace.output == "loss"
+    hg.derive(trace, strict=True)
+
+
+def test_tuple_unpacking_is_one_line():
+    def forward(x):
+        q, k = x.split(2, dim=1)
+        values, indices = q.max(1)
+        loss = (values * k.sum(1)).sum()
+        return loss
+
+    trace = hg.trace(forward, double(3, 4))
+    assert texts(trace)[:2] == ["q, k = x.split(2, dim=1)", "values, indices = q.max(1)"]
+    agree(forward, x=double(3, 4))
+
+
+def test_alias_is_known_by_both_names():
+    def forward(x):
+        y = x * 2
+        z = y
+        loss = z.sum()
+        return loss
+
+    trace = hg.trace(forward, double(3))
+    assert trace.aliases == {"z": "y"}
+
+
+def test_upstream_gradient_of_any_output():
+    def forward(x, W):
+        out = torch.relu(x @ W)
+        return out
+
+    x, W, dout = double(4, 3), double(3, 5, seed=1), double(4, 5, seed=2)
+    trace = hg.trace(forward, x, W, upstream=dout)
+    found = hg.derive(trace).run()
+    xs, Ws = x.clone().requires_grad_(), W.clone().requires_grad_()
+    truth = torch.autograd.grad(forward(xs, Ws), [xs, Ws], dout)
+    torch.testing.assert_close(found["dx"], truth[0])
+    torch.testing.assert_close(found["dW"], truth[1])
+
+
+def test_wrt_chooses_the_leaves():
+    def forward(x, W):
+        return (x @ W).sum()
+
+    trace = hg.trace(forward, double(2, 3), double(3, 2), wrt=["W"])
+    assert trace.leaves == ("W",)
+    assert "dx" not in hg.derive(trace).run()
+
+
+def test_containers_of_tensors_are_named_by_their_keys():
+    def forward(x, params):
+        h = F.relu(x @ params["W1"] + params["b1"])
+        return (h @ params["layers"][0]).sum()
+
+    params = {"W1": double(3, 5), "b1": double(5), "layers": [double(5, 2)]}
+    trace = hg.trace(forward, double(4, 3), params)
+    assert set(trace.leaves) == {"x", "W1", "b1", "layers_0"}
+
+
+def test_named_noise_is_an_input():
+    def forward(mu):
+        eps = torch.randn_like(mu)
+        z = mu + eps
+        return (z**2).sum()
+
+    trace = hg.trace(forward, double(4))
+    assert "eps" in {name.name for name in trace.program.inputs}
+    hg.derive(trace)
+
+
+def test_users_tensors_are_left_alone():
+    x = double(3)
+    before = x.clone()
+
+    def forward(x):
+        x = x * 2
+        x += 1
+        return x.sum()
+
+    hg.trace(forward, x)
+    assert torch.equal(x, before)
+    assert x.grad is None
+    assert not x.requires_grad
