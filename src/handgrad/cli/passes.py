@@ -23,7 +23,7 @@ from handgrad.trace.files import split_target, trace_file
 def shapes(
     target: Target, json: Json = False, no_color: NoColor = False, debug: Debug = False
 ) -> None:
-    """Show each forward line with the shapes of what it makes and reads."""
+    """Show every forward line with its shapes."""
     trace = traced(target)
 
     def rich():
@@ -64,7 +64,7 @@ def derive(
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
-    """Write the backward pass, one line for each gradient, compared with autograd's."""
+    """Write the backward pass, a line for each gradient."""
     backward = derived(traced(target), strict=strict)
     largest = largest_difference(backward)
     wrote = ""

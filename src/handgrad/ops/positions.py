@@ -138,10 +138,9 @@ def put(x: Any, parts: list[Any], dy: Any) -> Any:
         if busy == list(range(len(busy))) and all(is_int(parts[axis]) for axis in busy):
             places = tuple(torch.tensor(parts[axis]) for axis in busy)
             return torch.zeros_like(x).index_put(places, dy)
-        inner = parts[:first] + [p for p in parts[first:][:1] if is_slice(p)] + parts[first + 1 :]
-        if is_slice(parts[first]):
-            inner[first] = WHOLE
-        dy = put(x[at(first, parts[first], x.ndim)], inner, dy)
+        here = [WHOLE] if is_slice(parts[first]) else []
+        inner = x[at(first, parts[first], x.ndim)]
+        dy = put(inner, [*parts[:first], *here, *parts[first + 1 :]], dy)
     return put_along(x, first, parts[first], dy)
 
 
@@ -207,32 +206,31 @@ def layout_of(parts: list[Any]) -> list[Any]:
     return before + arrays + [p for p in axes[first:] if not is_array(p)]
 
 
-def core_of(parts: list[Any]) -> list[Any]:
-    """Return the parts that are not None, without the `:` at the end."""
+def core_of(parts: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the parts without None and without the `:` at the end, and their axes of the result."""
     core = [p for p in parts if p is not None]
+    layout = [p for p in layout_of(parts) if p is not None]
     while is_whole(core[-1]):
         core.pop()
-    return core
+        layout.pop()
+    return core, layout
 
 
 def masks_fit(parts: list[Any]) -> bool:
     """Tell whether `index_put` can take the masks of an index as they are."""
-    layout = layout_of(core_of(parts))
-    return layout[-1] == "array" if layout else True
+    _, layout = core_of(parts)
+    return after_arrays(layout) == 0
 
 
 def places(x: Any, index: Any) -> tuple[Any, ...]:
     """Return an index that has arrays as the tuple of index tensors that `index_put` takes."""
-    core = core_of(spread(x, index))
-    layout = layout_of(core)
+    core, layout = core_of(spread(x, index))
+    after_slices = [len(layout) - 1 - k for k, p in enumerate(layout) if not isinstance(p, str)]
     found: list[Any] = []
-    axis = after_slice = 0
-    slices = [place for place, p in enumerate(layout) if p != "array" or not isinstance(p, str)]
+    axis = 0
     for entry in core:
         if is_slice(entry):
-            after = len(layout) - slices[after_slice] - 1
-            found.append(stretched(torch.arange(x.shape[axis]), entry, after))
-            after_slice += 1
+            found.append(stretched(torch.arange(x.shape[axis]), entry, after_slices.pop(0)))
         else:
             found.append(as_tensor(entry, after_arrays(layout)))
         axis += entry.ndim if is_mask(entry) else 1
