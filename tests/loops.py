@@ -90,7 +90,7 @@ def sizes_of(label: str, equation: Equation, bound: Mapping[str, Any]) -> list[i
             own = value.ndim - (len(read) - 1) if wide else 1
             for k in range(own):
                 size = value.shape[value.ndim - after - own + k]
-                sizes[rank - own + k] = max(sizes[rank - own + k], size)
+                sizes[rank - own + k] = sizes[rank - own + k] if size == 1 else size
     return sizes
 
 

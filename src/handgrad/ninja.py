@@ -87,19 +87,15 @@ class LineByLine:
 
 
 @dataclass(frozen=True)
-class InOneGo:
-    """Exercises 2 and 3: many backward lines become one.
+class Form:
+    """A short forward line and what is derived from it.
 
     Attributes:
-        forward: the short forward line.
-        lines: what is derived from it.
-        replaces: the names of the small steps' backward lines that it does the work of.
-        row: its result against the small steps' gradient by autograd.
+        row: the result beside autograd's.
     """
 
     forward: str
     lines: tuple[BackwardLine, ...]
-    replaces: tuple[str, ...]
     row: Row
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,9 +103,47 @@ class InOneGo:
         return {
             "forward": self.forward,
             "lines": [each.line.text for each in self.lines],
-            "replaces": list(self.replaces),
             "check": Report((self.row,)).to_dict()["rows"][0],
         }
+
+
+@dataclass(frozen=True)
+class InOneGo:
+    """Exercises 2 and 3: a short form for many small lines.
+
+    Attributes:
+        wanted: the gradient that it ends in.
+        replaces: the names of the small steps' backward lines that end there.
+        form: the short form, beside autograd's gradient through the small steps.
+        library: the same from torch's own function where that differs, beside autograd's of it.
+    """
+
+    wanted: str
+    replaces: tuple[str, ...]
+    form: Form
+    library: Form | None = None
+
+    @property
+    def report(self) -> Report:
+        """Return the verdicts."""
+        return Report(tuple(form.row for form in (self.form, self.library) if form))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the forms as plain data."""
+        return {
+            "wanted": self.wanted,
+            "replaces": list(self.replaces),
+            "short": self.form.to_dict(),
+            "library": self.library.to_dict() if self.library else None,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What exercise 4 is about to do."""
+
+    steps: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -156,18 +190,19 @@ class Journey:
     line_by_line: LineByLine
     cross_entropy: InOneGo
     batch_norm: InOneGo
+    plan: Plan
     trained: Trained
 
     @property
-    def ok(self) -> bool:
-        """Tell whether every gradient is right."""
-        one_go = Report((self.cross_entropy.row, self.batch_norm.row))
-        return self.line_by_line.report.ok and one_go.ok
+    def report(self) -> Report:
+        """Return every verdict of the journey."""
+        parts = (self.line_by_line, self.cross_entropy, self.batch_norm)
+        return Report(tuple(row for part in parts for row in part.report.rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
         return {
-            "ok": self.ok,
+            "ok": self.report.ok,
             "data": self.setup.to_dict(),
             "line_by_line": self.line_by_line.to_dict(),
             "cross_entropy": self.cross_entropy.to_dict(),
@@ -176,7 +211,8 @@ class Journey:
         }
 
 
-Exercise = Setup | LineByLine | InOneGo | Trained
+Exercise = Setup | LineByLine | InOneGo | Plan | Trained
+"""What the journey tells of as it goes."""
 
 
 def journey(
@@ -209,9 +245,11 @@ def journey(
     on_result(second)
     third = batch_norm(setup, first)
     on_result(third)
+    plan = Plan(steps, seed_model.BATCH)
+    on_result(plan)
     fourth = trained(setup, first.backward, steps, on_step)
     on_result(fourth)
-    return Journey(setup, first, second, third, fourth)
+    return Journey(setup, first, second, third, plan, fourth)
 
 
 def prepare(data: Path | None, seed: int) -> Setup:
@@ -253,28 +291,54 @@ def line_by_line(setup: Setup) -> LineByLine:
 
 def cross_entropy(setup: Setup, small: LineByLine) -> InOneGo:
     """Derive dlogits from the one line of cross-entropy."""
-    return in_one_go(setup, small, line="loss", wanted="dlogits")
+    form = short_form(setup, small, line="loss", wanted="dlogits")
+    return InOneGo("dlogits", passed(small, "dloss", "dlogits"), form)
 
 
 def batch_norm(setup: Setup, small: LineByLine) -> InOneGo:
-    """Derive dhprebn from the one line of batch norm."""
-    return in_one_go(setup, small, line="hpreact", wanted="dhprebn")
+    """Derive dhprebn from the one line of batch norm, and from torch's function, which differs."""
+    form = short_form(setup, small, line="hpreact", wanted="dhprebn")
+    values = small.trace.values
+    library = trace(
+        seed_model.library_norm,
+        values["hprebn"],
+        values["bngain"].squeeze(0),
+        values["bnbias"].squeeze(0),
+        upstream=small.trace.grads["hpreact"],
+    )
+    return InOneGo(
+        "dhprebn",
+        passed(small, "dhpreact", "dhprebn"),
+        form,
+        form_of(derive(library), 0, "dhprebn", library),
+    )
 
 
-def in_one_go(setup: Setup, small: LineByLine, *, line: str, wanted: str) -> InOneGo:
-    """Derive one gradient from one line of the short form, and compare it with the small steps'."""
+def short_form(setup: Setup, small: LineByLine, *, line: str, wanted: str) -> Form:
+    """Derive a gradient from one line of the short form, beside that through the small steps."""
     values = {name: value for name, value in setup.batch.items() if name != "n"}
     backward = derive(trace(seed_model.short, **setup.parameters, **values))
-    forward = backward.trace.lines
-    place = next(at for at, each in enumerate(forward) if each.target == line)
+    targets = [each.target for each in backward.trace.lines]
+    return form_of(backward, targets.index(line), wanted, small.trace)
+
+
+def form_of(backward: Backward, place: int, wanted: str, against: Trace) -> Form:
+    """Return the lines that one gradient takes through one forward line, with its verdict."""
     lines = tuple(
-        each for each in backward.lines if each.forward == place and each.primal in ("", wanted[1:])
+        each
+        for each in backward.lines
+        if each.forward == place and each.primal in ("", wanted.removeprefix("d"))
     )
-    names = [each.name for each in small.backward.lines if each.primal not in setup.parameters]
-    first = names.index("d" + line) + 1 if "d" + line in names else 0
-    replaces = tuple(names[first : names.index(wanted) + 1])
-    (row,) = check(small.trace, {wanted: backward.run()[wanted]}).rows
-    return InOneGo(forward[place].text, lines, replaces, row)
+    (row,) = check(against, {wanted: backward.run()[wanted]}).rows
+    return Form(backward.trace.lines[place].text, lines, row)
+
+
+def passed(small: LineByLine, start: str, end: str) -> tuple[str, ...]:
+    """Return the gradients of variables after one and up to another, in the order of their lines."""
+    leaves = small.trace.leaves
+    names = [each.name for each in small.backward.lines if each.primal not in leaves]
+    first = names.index(start) + 1 if start in names else 0
+    return tuple(names[first : names.index(end) + 1])
 
 
 def trained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -160,7 +161,12 @@ def spelled_list(arg: Arg) -> str:
 
 
 def same(value: Any, default: Any) -> bool:
-    """Tell whether a static value is the default, type included (1 is not True)."""
+    """Tell whether a static value is the default, type included (1 is not True).
+
+    A size for each axis, `stride=(1, 1)`, is the default `1` written out.
+    """
+    if type(default) is int and isinstance(value, tuple) and len(value) > 1:
+        return all(same(part, default) for part in value)
     return type(value) is type(default) and value == default
 
 
@@ -190,7 +196,9 @@ def literal(value: Any) -> str:
     if isinstance(value, bool | int | str | None | type(...)):
         return "..." if value is ... else repr(value)
     if isinstance(value, float):
-        return f"float('{value}')" if math.isinf(value) or math.isnan(value) else repr(value)
+        if math.isinf(value) or math.isnan(value):
+            return f"float('{value}')"
+        return re.sub(r"e([+-])0+", r"e\1", repr(value))  # 1e-5, not 1e-05
     if isinstance(value, torch.dtype | torch.device):
         return str(value) if isinstance(value, torch.dtype) else f"'{value}'"
     if isinstance(value, slice):

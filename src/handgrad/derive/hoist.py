@@ -8,6 +8,9 @@ from typing import Any
 
 from handgrad.index import parse
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, children
+from handgrad.spell import spell
+
+LONG = 40  # characters: nobody wants to read that twice
 
 
 class Hoist:
@@ -85,13 +88,13 @@ def inside(node: Call | Item, visit: Callable[[Expr], Expr]) -> Expr:
 
 
 def costly(node: Expr) -> bool:
-    """Tell whether computing a part again costs more than a name for it."""
+    """Tell whether computing a part again costs more, to run or to read, than a name for it."""
     if not isinstance(node, Call) or node.op.several or not node.op.rules:
         return False
+    if len(spell(node)) > LONG:
+        return True
     index = node.op.index
-    if index is None:
-        return any(isinstance(child, Call) for child in children(node))
-    equation = parse(index)
-    if equation.elementwise:
-        return any(isinstance(child, Call | Item) for child in children(node))
-    return bool(equation.reads) and ("sum[" in index or "mean[" in index)
+    nested = any(isinstance(child, Call | Item) for child in children(node))
+    if index is None or parse(index).elementwise:
+        return nested
+    return "sum[" in index or "mean[" in index

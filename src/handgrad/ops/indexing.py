@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from handgrad.ops.declare import call, exactly, index, mask, op
-from handgrad.ops.positions import at, kind, merged, part, places, put, spread
+from handgrad.ops.positions import at, is_mask, kind, merged, part, places, put, spread
 from handgrad.ops.words import axes
 
 ALL = slice(None)
@@ -23,6 +23,26 @@ def along(dim: Any, entry: Any, ndim: int) -> Any:
 def window(start: Any, end: Any, step: Any) -> Any:
     """Return the slice that `slice_scatter` writes to."""
     return slice(start, end, step) if step != 1 else part(start, end)
+
+
+def fills(x: Any, values: Any, mask: Any) -> bool:
+    """Tell whether values are of full shape, or stretch along the axis of what a mask picks."""
+    rest = tuple(x.shape[mask.ndim :])
+    full = values.ndim == len(rest) + 1 and tuple(values.shape[1:]) == rest
+    return full or stretch(values, rest)
+
+
+def stretch(values: Any, rest: tuple[int, ...]) -> bool:
+    """Tell whether values are the same for every entry that a mask picks."""
+    return values.ndim <= len(rest) or values.shape[0] == 1
+
+
+def from_mask(dy: Any, mask: Any, values: Any) -> Any:
+    """Return the gradient of values written to a mask; the same ones everywhere are summed."""
+    after = dy.ndim - mask.ndim
+    if not stretch(values, tuple(dy.shape[mask.ndim :])):
+        return dy[mask]
+    return dy.masked_fill(~(mask[(..., *[None] * after)] if after else mask), 0)
 
 
 PICKING = [
@@ -184,7 +204,7 @@ WRITING = [
         "x.index_put(indices, values, accumulate=False), "
         "torch.index_put(x, indices, values, accumulate=False)",
         index=None,
-        when=lambda accumulate: not accumulate,
+        when=lambda accumulate, indices: not accumulate and not any(map(is_mask, indices)),
         stretches=("values",),
         dx=lambda dy, indices, values: dy.index_put(indices, torch.zeros_like(values)),
         dvalues=lambda dy, indices: dy[indices],
@@ -192,8 +212,30 @@ WRITING = [
         examples=[
             call((5, 3), (exactly(3, 0, 4, dtype=torch.long),), (3, 3)),
             call((5, 3), (exactly(3, 0, dtype=torch.long), exactly(1, 2, dtype=torch.long)), (2,)),
+            call((5, 3), (exactly(3, 0, 4, dtype=torch.long),), ()),
+            call((5, 3), (exactly(3, 0, 4, dtype=torch.long),), (1, 3)),
+        ],
+    ),
+    op(
+        "x.index_put(indices, values, accumulate=False), "
+        "torch.index_put(x, indices, values, accumulate=False)",
+        name="index_put_mask",
+        index=None,
+        when=lambda x, indices, values, accumulate: (
+            not accumulate and len(indices) == 1 and is_mask(indices[0]) and fills(x, values, indices[0])
+        ),
+        stretches=("values",),
+        dx=lambda dy, indices, values: dy.index_put(indices, torch.zeros_like(values)),
+        dvalues=lambda dy, indices, values: from_mask(dy, indices[0], values),
+        why={"x": KEPT, "values": WRITTEN},
+        examples=[
+            call((2, 3), (exactly(True, False, dtype=torch.bool),), (1, 3)),
+            call((4,), (exactly(True, False, True, False, dtype=torch.bool),), (2,)),
+            call((3, 2), (exactly(True, False, True, dtype=torch.bool),), (2, 2)),
             call((5, 3), (mask(5, 3),), ()),
             call((5, 3), (mask(5),), (3,)),
+            call((2, 5, 3), (mask(2, 5),), (1, 3)),
+            call((2, 5, 3), (mask(2, 5),), ()),
         ],
     ),
     op(

@@ -111,7 +111,7 @@ ALONG = [
         dx=lambda dy, dim, index: dy.scatter(dim, index, 0),
         dsrc=lambda dy, dim, index: dy.gather(dim, index),
         why={"x": KEPT, "src": WRITTEN},
-        examples=[call((5, 3), 0, ONCE, (2, 3)), call((3, 5), -1, exactly([[4, 0]]), (1, 2))],
+        examples=[call((5, 3), 0, ONCE, (2, 3)), call((3, 5), -1, exactly([[4, 0]], dtype=torch.long), (1, 2))],
     ),
     op(
         "x.scatter(dim, index, value), torch.scatter(x, dim, index, value)",

@@ -33,10 +33,10 @@ def scalar(value: Any) -> bool:
 
 def axes(dim: Any, ndim: int) -> tuple[int, ...]:
     """Return the axes that `dim` names, counted from the left, in order; None names all."""
-    if dim is None or dim == ():
+    if dim is None or dim == () or ndim == 0:
         return tuple(range(ndim))
     dims = dim if isinstance(dim, tuple | list) else (dim,)
-    return tuple(sorted(int(d) % ndim if ndim else 0 for d in dims))
+    return tuple(sorted(int(d) % ndim for d in dims))
 
 
 def restore(dy: Any, x: Any, dim: Any, keepdim: bool = False) -> Any:

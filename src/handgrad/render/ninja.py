@@ -8,13 +8,12 @@ from statistics import median
 from handgrad.check import Row, Verdict
 from handgrad.emit import listing
 from handgrad.emit.pytorch import written
-from handgrad.ninja import Exercise, InOneGo, Journey, LineByLine, Plan, Setup, Trained
+from handgrad.ninja import Exercise, Form, InOneGo, Journey, LineByLine, Plan, Setup, Trained
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.words import bracketed, counted
 from handgrad.train import Race, Training
 
-SUBJECT = {"dlogits": "Cross-entropy", "dhprebn": "Batch norm"}
-NUMBER = {"dlogits": 2, "dhprebn": 3}
+SUBJECT = {"dlogits": (2, "Cross-entropy"), "dhprebn": (3, "Batch norm")}
 
 
 def report(journey: Journey) -> list[Block]:
@@ -125,19 +124,39 @@ def word(verdict: Verdict) -> str:
 
 def in_one_go(result: InOneGo) -> list[Block]:
     """Return exercise 2 or 3: the short forward line, what is derived from it, its comparison."""
-    name = result.row.name
-    lines = "\n".join(written(each) for each in result.lines)
-    count = len(result.lines)
-    becomes = "one line does the same" if count == 1 else f"{count} lines do the same"
-    return [
-        Heading(f"{NUMBER[name]}. {SUBJECT[name]} in one go"),
+    number, subject = SUBJECT[result.wanted]
+    blocks: list[Block] = [
+        Heading(f"{number}. {subject} in one go"),
         Paragraph(
-            f"{len(result.replaces)} small lines lead to {name} ({', '.join(result.replaces)}). "
-            f"Derived from the short forward line, {becomes}."
+            f"{len(result.replaces)} small steps lead to {result.wanted}: "
+            f"{', '.join(result.replaces)}. {derived(result.form).capitalize()} "
+            "the short forward line:"
         ),
-        Code(f"# {result.forward}\n{lines}"),
-        compared((result.row,)),
+        code(result.form),
+        compared((result.form.row,)),
     ]
+    if result.library:
+        blocks += [
+            Paragraph(
+                "PyTorch's own function divides by n where the exercise divides by n - 1. "
+                f"{derived(result.library).capitalize()} it, beside autograd's:"
+            ),
+            code(result.library),
+            compared((result.library.row,)),
+        ]
+    return blocks
+
+
+def derived(form: Form) -> str:
+    """Return how many lines come from a short form."""
+    return "one line is derived from" if len(form.lines) == 1 else (
+        f"{len(form.lines)} lines are derived from"
+    )
+
+
+def code(form: Form) -> Code:
+    """Return a short forward line, as a comment, above what is derived from it."""
+    return Code("\n".join([f"# {form.forward}", *(written(each) for each in form.lines)]))
 
 
 def plan(result: Plan) -> list[Block]:

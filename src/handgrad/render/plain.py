@@ -9,7 +9,7 @@ from handgrad.explain import Reason
 from handgrad.render.words import bracketed, inputs, leaves, tensor, totals
 from handgrad.trace import Trace
 
-LONGEST = 60  # a longer cell does not widen its column
+LONGEST = 80  # a longer cell does not widen its column
 
 
 def shapes(trace: Trace) -> str:
