@@ -17,7 +17,7 @@ FUNCTIONS = {
     name: getattr(math, name)
     for name in (
         "exp log log1p expm1 sqrt sin cos tanh erf pi inf "
-        "log2 log10 tan asin acos atan sinh cosh floor ceil trunc"
+        "isfinite isinf isnan log2 log10 tan asin acos atan sinh cosh floor ceil trunc"
     ).split()
 } | {
     "sign": lambda v: (v > 0) - (v < 0),

@@ -206,7 +206,8 @@ def literal(value: Any) -> str:
         step = "" if value.step is None else f":{literal(value.step)}"
         return f"{start}:{stop}{step}"
     if isinstance(value, range):
-        return repr(value)
+        plain = value.start == 0 and value.step == 1
+        return f"range({value.stop})" if plain else repr(value)
     if isinstance(value, list):
         return "[" + ", ".join(map(literal, value)) + "]"
     if isinstance(value, tuple):

@@ -9,8 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from handgrad.cli import passes
+from handgrad.cli.ninja import ninja
 
 EXAMPLES = {
+    "ninja": """
+handgrad ninja                            20,000 steps on the built-in names
+handgrad ninja --steps 200000             as long as the published exercise
+handgrad ninja --data words.txt -o mine   on words of your own
+""",
     "shapes": """
 handgrad shapes net.py             the top level, or forward()
 handgrad shapes net.py:attention   one function of the file
@@ -27,7 +33,7 @@ handgrad explain net.py:layer_norm | less
 """,
 }
 
-COMMANDS: tuple[Callable[..., Any], ...] = (passes.shapes, passes.derive, passes.explain)
+COMMANDS: tuple[Callable[..., Any], ...] = (ninja, passes.shapes, passes.derive, passes.explain)
 
 
 def application() -> typer.Typer:
@@ -48,7 +54,7 @@ def application() -> typer.Typer:
 
 
 def examples(*lines: str) -> str:
-    """Return example calls as they stand at the end of a help text; `\\b` keeps their breaks."""
+    """Return example calls for the end of a help text, where a backspace keeps line breaks."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 

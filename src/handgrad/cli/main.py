@@ -11,7 +11,7 @@ from contextlib import suppress
 import typer
 
 from handgrad.cli.app import application
-from handgrad.cli.screen import say
+from handgrad.cli.screen import ERROR, say
 from handgrad.errors import BadInput, HandgradError
 from handgrad.render import data
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # not every stream is a file
-            stream.reconfigure(errors="backslashreplace")  # pyright: ignore
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         run(given)
         sys.stdout.flush()
@@ -58,7 +58,7 @@ def as_handgrad(error: Exception) -> HandgradError:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "handgrad"
         found = BadInput(
-            error.format_message().rstrip("."),  # pyright: ignore
+            error.format_message().rstrip("."),  # pyright: ignore[reportAttributeAccessIssue]
             where=path,
             hint=f"{path} --help",
         )
@@ -79,7 +79,7 @@ def report(error: HandgradError, given: Sequence[str]) -> int:
     if "--json" in given:
         sys.stdout.write(data.text(error.to_dict()))
     else:
-        say(error.message, no_color="--no-color" in given)
+        say(error.message, ERROR, no_color="--no-color" in given)
     with suppress(BrokenPipeError):
         sys.stdout.flush()
     return error.exit_code

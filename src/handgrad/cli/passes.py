@@ -10,7 +10,7 @@ import typer
 
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.save import save
-from handgrad.cli.screen import aside, say, show
+from handgrad.cli.screen import DONE, NOTE, aside, say, show
 from handgrad.derive import Backward
 from handgrad.derive import derive as derived
 from handgrad.emit import listing, module
@@ -26,7 +26,7 @@ def shapes(
     """Show every forward line with its shapes."""
     trace = traced(target)
 
-    def rich():
+    def rich(_: int):
         from handgrad.render.terminal import Shapes
 
         return Shapes(trace)
@@ -78,18 +78,17 @@ def derive(
             wrote = str(output)
     if output is None or json:
         present(backward, largest, wrote, json, no_color)
-    told = [*words.notes(backward.trace), *words.without_rule(backward)]
-    told.append((f"wrote {wrote}: " if wrote else "") + words.agreement(backward, largest))
-    tell(told, json, no_color)
+    done = (f"wrote {wrote}: " if wrote else "") + words.agreement(backward, largest)
+    tell([*words.notes(backward.trace), *words.without_rule(backward)], json, no_color, done)
 
 
 def present(backward: Backward, largest: float, wrote: str, json: bool, no_color: bool) -> None:
     """Show the lines of a backward pass."""
 
-    def rich():
+    def rich(_: int):
         from handgrad.render import terminal
 
-        return terminal.listing(listing(backward))
+        return terminal.listing(listing(backward).rstrip())
 
     written = {"written": wrote} if wrote else {}
     show(
@@ -108,10 +107,10 @@ def explain(
     backward = derived(traced(target))
     reasons = explained(backward)
 
-    def rich():
+    def rich(width: int):
         from handgrad.render import terminal
 
-        return terminal.explanation(reasons)
+        return terminal.explanation(reasons, width)
 
     show(
         rich=rich,
@@ -129,12 +128,15 @@ def traced(target: str) -> Trace:
         return trace_file(target)
 
 
-def tell(paragraphs: list[str], json: bool, no_color: bool) -> None:
-    """Say something beside the result, unless the result is JSON and has it."""
-    if not json:
-        sys.stdout.flush()  # the result first, where both streams are one
-        for text in paragraphs:
-            say(text, no_color=no_color)
+def tell(notes: list[str], json: bool, no_color: bool, done: str = "") -> None:
+    """Say what goes beside a result, unless that is JSON and has it."""
+    if json:
+        return
+    sys.stdout.flush()  # the result first, where both streams are one
+    for text in notes:
+        say(text, NOTE, no_color=no_color)
+    if done:
+        say(done, DONE, no_color=no_color)
 
 
 def largest_difference(backward: Backward) -> float:

@@ -16,27 +16,42 @@ if TYPE_CHECKING:
 
 def show(
     *,
-    rich: Callable[[], RenderableType],
+    rich: Callable[[int], RenderableType],
     plain: Callable[[], str],
     as_data: Callable[[], Mapping[str, Any]],
     json: bool,
     no_color: bool,
 ) -> None:
-    """Write a result to stdout in the form that suits it."""
+    """Write a result to stdout in the form that suits it.
+
+    Args:
+        rich: what a terminal of so many columns gets; of a Text no line is broken.
+        plain: what a pipe gets.
+        as_data: what `--json` gives.
+        json: whether that was asked.
+        no_color: whether a terminal gets no colour.
+    """
     if json:
         sys.stdout.write(data.text(as_data()))
     elif is_terminal(sys.stdout):
-        console(sys.stdout, no_color).print(rich(), soft_wrap=False)
+        from rich.text import Text
+
+        screen = console(sys.stdout, no_color)
+        result = rich(screen.width)
+        screen.print(result, soft_wrap=isinstance(result, Text))
     else:
         sys.stdout.write(plain())
 
 
-def say(text: str, *, no_color: bool = False) -> None:
-    """Write an error or a note to stderr."""
+ERROR, NOTE, DONE = "bold red", "yellow", "bold green"
+
+
+def say(text: str, style: str, *, no_color: bool = False) -> None:
+    """Write an error, a note, or what was done to stderr."""
     if is_terminal(sys.stderr):
         from handgrad.render.terminal import message
 
-        console(sys.stderr, no_color).print(message(text), soft_wrap=True)
+        console(sys.stderr, no_color).print(message(text, style), soft_wrap=True)
     else:
         sys.stderr.write(text + "\n")
 

@@ -13,6 +13,8 @@ PAIRS = [call((3, 4), (3, 4)), call((3, 1), (4,)), call((), (2, 3)), TIES]
 MASKS = [call(mask(3, 4), mask(3, 4)), call(mask(3, 1), mask(4)), call(mask(), mask(5))]
 EDGES = exactly(-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 HALVES = exactly(-2.5, -1.0, -0.5, 0.0, 0.5, 0.75, 1.5)
+INF, NAN = float("inf"), float("nan")
+ODD = [call((3, 5)), call(exactly([[1.0, NAN, 0.0], [INF, -2.0, -INF]])), call(())]
 SYMBOLS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
 JUMPS = "between its jumps the result does not change, and torch says so at them too"
 
@@ -175,6 +177,21 @@ CHOICES = [
     ),
 ]
 
+FINITE = [
+    *(
+        op(f"torch.{name}(x), x.{name}()", index=f"y[I] = {name}(x[I])", examples=ODD)
+        for name in ("isfinite", "isinf", "isnan")
+    ),
+    op(
+        "x.nan_to_num(nan=0.0, posinf=None, neginf=None), "
+        "torch.nan_to_num(x, nan=0.0, posinf=None, neginf=None)",
+        index=None,
+        dx=lambda dy, x: dy * torch.isfinite(x),
+        why={"x": "only finite entries reach the result as they are"},
+        examples=[*ODD, call(exactly(1.0, INF, -INF, NAN), nan=-1.0, posinf=5.0, neginf=0.5)],
+    ),
+]
+
 ROUNDING = [
     *(
         op(
@@ -241,4 +258,4 @@ CASTS = [
     ),
 ]
 
-ROWS = [*COMPARISONS, *LOGIC, *CHOICES, *ROUNDING, *CASTS]
+ROWS = [*COMPARISONS, *LOGIC, *CHOICES, *FINITE, *ROUNDING, *CASTS]

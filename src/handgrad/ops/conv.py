@@ -27,8 +27,8 @@ def short(values):
 
 def span(weight, dilation):
     """Return how far a kernel reaches along each axis in space, beyond the first entry."""
-    taps = map(int, weight.shape[2:])
-    return [d * (k - 1) for d, k in zip(wide(dilation, weight.ndim), taps, strict=True)]
+    sizes = map(int, weight.shape[2:])
+    return [d * (k - 1) for d, k in zip(wide(dilation, weight.ndim), sizes, strict=True)]
 
 
 def pads(padding, weight, dilation):
@@ -40,9 +40,15 @@ def pads(padding, weight, dilation):
     return wide(padding, weight.ndim)
 
 
-def even(padding, weight, dilation):
-    """Tell whether there is as much padding before as after."""
-    return padding != "same" or all(reach % 2 == 0 for reach in span(weight, dilation))
+def uneven(padding, weight, dilation):
+    """Return how much more padding there is after than before, along each axis in space."""
+    return [reach % 2 if padding == "same" else 0 for reach in span(weight, dilation)]
+
+
+def padded(x, padding, weight, dilation):
+    """Return `x` with what `padding="same"` adds at its end beyond what it adds before."""
+    more = uneven(padding, weight, dilation)
+    return F.pad(x, tuple(n for extra in more[::-1] for n in (0, extra))) if any(more) else x
 
 
 def uncovered(x, dy, weight, stride, padding, dilation):
@@ -53,9 +59,10 @@ def uncovered(x, dy, weight, stride, padding, dilation):
         wide(stride, x.ndim),
         pads(padding, weight, dilation),
         span(weight, dilation),
+        uneven(padding, weight, dilation),
         strict=True,
     )
-    return short([n + 2 * pad - reach - 1 - (m - 1) * step for n, m, step, pad, reach in steps])
+    return short([n + e + 2 * p - reach - 1 - (m - 1) * s for n, m, s, p, reach, e in steps])
 
 
 def grouped(x, groups):
@@ -65,24 +72,29 @@ def grouped(x, groups):
     return x.unflatten(1, (groups, -1)).transpose(0, 2).flatten(1, 2)
 
 
+def cut(full, like):
+    """Return the leading entries of each axis in space, as many as `like` has."""
+    if full.shape[2:] == like.shape[2:]:
+        return full
+    return full[(..., *(slice(int(size)) for size in like.shape[2:]))]
+
+
 def taps(x, dy, weight, stride, padding, dilation, groups):
     """Return the gradient of a kernel: what `x` and `dy` have in common at each offset."""
     full = CONV[x.ndim - 2](
-        grouped(x, groups),
+        grouped(padded(x, padding, weight, dilation), groups),
         dy.transpose(0, 1),
         stride=dilation,
         padding=short(pads(padding, weight, dilation)),
         dilation=stride,
         groups=groups,
     ).transpose(0, 1)
-    if full.shape == weight.shape:
-        return full
-    return full[(..., *(slice(int(size)) for size in weight.shape[2:]))]
+    return cut(full, weight)
 
 
 def spread(dy, x, weight, stride, padding, dilation, groups):
     """Return the gradient of a convolution's input."""
-    return CONV_TRANSPOSE[x.ndim - 2](
+    full = CONV_TRANSPOSE[x.ndim - 2](
         dy,
         weight,
         stride=stride,
@@ -91,6 +103,7 @@ def spread(dy, x, weight, stride, padding, dilation, groups):
         groups=groups,
         dilation=dilation,
     )
+    return cut(full, x)
 
 
 def covers(x, stride, output_padding):
@@ -109,9 +122,7 @@ def convolution(n, examples):
     return op(
         f"F.conv{n}d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)",
         index=None,
-        when=lambda x, weight, padding, dilation: (
-            x.ndim == n + 2 and even(padding, weight, dilation)
-        ),
+        when=lambda x: x.ndim == n + 2,
         dx=lambda dy, x, weight, stride, padding, dilation, groups: spread(
             dy, x, weight, stride, padding, dilation, groups
         ),
@@ -154,6 +165,7 @@ ROWS = [
             call((2, 3, 8), (5, 3, 3), stride=3, dilation=2),
             call((2, 4, 7), (6, 2, 3), (6,), padding="same", groups=2),
             call((2, 4, 7), (4, 1, 3), padding="valid", groups=4, stride=2),
+            call((2, 3, 7), (5, 3, 2), padding="same"),
             call((1, 1, 1), (1, 1, 1), (1,)),
         ],
     ),
@@ -164,7 +176,9 @@ ROWS = [
             call((2, 3, 6, 7), (5, 3, 3, 3), (5,), stride=2, padding=1),
             call((2, 3, 8, 9), (5, 3, 3, 2), (5,), (2, 3), (1, 0), (1, 2)),
             call((2, 4, 5, 6), (6, 2, 3, 3), padding="same", groups=2),
-            call((2, 3, 7, 7), (5, 3, 3, 3), padding="same", dilation=2),
+            call((2, 3, 7, 8), (5, 3, 3, 3), padding="same", dilation=2),
+            call((2, 3, 5, 7), (4, 3, 3, 2), padding="same"),
+            call((2, 4, 5, 7), (6, 2, 4, 2), padding="same", groups=2, dilation=(1, 3)),
             call((2, 4, 5, 6), (8, 1, 2, 2), (8,), padding="valid", groups=4, stride=2),
             call((1, 1, 1, 1), (1, 1, 1, 1), (1,)),
         ],

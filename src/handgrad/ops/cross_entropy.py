@@ -48,6 +48,7 @@ def smoothed(q, x, label_smoothing):
     """Take `label_smoothing` from the true class and share it among all."""
     if label_smoothing == 0:
         return q
+    q = q if q.dtype.is_floating_point else q.type_as(x)
     return (1 - label_smoothing) * q + label_smoothing / x.shape[classes(x)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from handgrad.ops.declare import call, exactly, index, mask, op
-from handgrad.ops.positions import at, is_mask, kind, merged, part, places, put, spread
+from handgrad.ops.positions import at, is_mask, kind, layout_of, merged, part, places, put, spread
 from handgrad.ops.words import axes
 
 ALL = slice(None)
@@ -30,6 +30,11 @@ def fills(x: Any, values: Any, mask: Any) -> bool:
     rest = tuple(x.shape[mask.ndim :])
     full = values.ndim == len(rest) + 1 and tuple(values.shape[1:]) == rest
     return full or stretch(values, rest)
+
+
+def rank(x: Any, indices: Any) -> int:
+    """Return how many axes the entries that `index_put` writes have."""
+    return len(layout_of(spread(x, indices)))
 
 
 def stretch(values: Any, rest: tuple[int, ...]) -> bool:
@@ -160,6 +165,9 @@ PICKING = [
             call((5, 3), (index(3, 1, below=5), index(2, below=3))),
             call((5, 3, 2), (index(below=5), ALL, index(4, below=2))),
             call((5, 3), index(0, below=5)),
+            call((5, 3), (ALL, mask(3))),
+            call((5, 3), (mask(5), 1)),
+            call((3, 2), (exactly(True, False, True, dtype=torch.bool), exactly([[1], [1]], dtype=torch.long))),
         ],
     ),
     op(
@@ -175,9 +183,9 @@ PICKING = [
             call((5, 3), mask(5, 3)),
             call((5, 3), mask(5)),
             call((2, 5, 3), mask(2, 5)),
-            call((5, 3), (ALL, mask(3))),
-            call((5, 3), (mask(5), 1)),
             call((5, 3), (mask(5), None)),
+            call((5, 3), (None, mask(5), ALL)),
+            call((5, 3), exactly(*[False] * 5, dtype=torch.bool)),
         ],
     ),
 ]
@@ -188,7 +196,9 @@ WRITING = [
         "torch.index_put(x, indices, values, accumulate=False)",
         name="index_add_put",
         index=None,
-        when=lambda accumulate: accumulate,
+        when=lambda x, indices, values, accumulate: (
+            accumulate and (not any(map(is_mask, indices)) or values.ndim == rank(x, indices))
+        ),
         stretches=("values",),
         dx=lambda dy: dy,
         dvalues=lambda dy, indices: dy[indices],

@@ -23,14 +23,15 @@ SIDE_BY_SIDE = [
 def pieces(dy: Any, xs: Any, dim: Any) -> list[Any]:
     """Cut a gradient into the pieces that its operands were joined from."""
     axis = axes(dim, dy.ndim)[0]
-    found, start = [], 0
+    found: list[Any] = []
+    start: Any = None
     for place, x in enumerate(xs):
         if x.ndim != dy.ndim:  # torch lets an empty vector be joined with anything
             found.append(torch.zeros_like(x))
             continue
-        stop = start + x.shape[axis]
+        stop = x.shape[axis] if start is None else start + x.shape[axis]
         last = None if place == len(xs) - 1 else stop
-        found.append(dy[at(axis, part(start, last), dy.ndim)])
+        found.append(dy[at(axis, part(start, last), dy.ndim)] if len(xs) > 1 else dy)
         start = stop
     return found
 

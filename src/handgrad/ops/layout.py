@@ -141,7 +141,7 @@ SHAPES = [
 
 TURNS = [
     op(
-        "x.mT, x.adjoint()",
+        "x.mT",
         index="y[I,i,j] = x[I,j,i]",
         when=lambda x: x.ndim >= 2,
         dx=lambda dy: dy.mT,
@@ -226,8 +226,9 @@ STRETCHES = [
         repeats=True,
         structural=("other",),
         dx=lambda dy: dy,
+        fold=lambda x, other: x if other.ndim == 0 else None,
         why={"x": REPEATED},
-        examples=[call((3, 1), (3, 4)), call((4,), (3, 4)), call((), (2, 3))],
+        examples=[call((3, 1), (3, 4)), call((4,), (3, 4)), call((), (2, 3)), call((), ())],
     ),
     op(
         "x.expand(*shape), x.broadcast_to(shape), torch.broadcast_to(x, shape)",

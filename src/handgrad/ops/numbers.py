@@ -101,10 +101,11 @@ def combine(symbol: str, left: Any, right: Any) -> Any:
     precedence = PRECEDENCE[symbol]
     before, after = text_of(left), text_of(right)
     tight = "" if symbol in ("/", "**", "//") else " "
+    power = symbol == "**"  # groups from the right and takes a sign on its right side
     text = tight.join((
-        guard((before, text_precedence(before)), precedence),
+        guard((before, text_precedence(before)), precedence + power),
         symbol,
-        guard((after, text_precedence(after)), precedence + 1),
+        guard((after, text_precedence(after)), UNARY if power else precedence + 1),
     ))
     return write(value, text)
 

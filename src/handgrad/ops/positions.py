@@ -96,9 +96,11 @@ def kind(x: Any, index: Any) -> str:
     if any(not (p is None or is_int(p) or is_slice(p)) for p in rest):
         return "unknown"
     if arrays:
+        core, layout = core_of(parts)
         if not any(map(is_mask, arrays)):
             return "index"
-        return "mask" if masks_fit(parts) else "unknown"
+        fits = after_arrays(layout) == 0  # a mask cannot be given axes for slices after it
+        return "unknown" if not fits else "mask" if len(core) == 1 else "index"
     busy = [p for p in rest if not is_whole(p)]
     if all(p is None for p in busy):
         return "new_axis" if busy else "whole"
@@ -214,12 +216,6 @@ def core_of(parts: list[Any]) -> tuple[list[Any], list[Any]]:
         core.pop()
         layout.pop()
     return core, layout
-
-
-def masks_fit(parts: list[Any]) -> bool:
-    """Tell whether `index_put` can take the masks of an index as they are."""
-    _, layout = core_of(parts)
-    return after_arrays(layout) == 0
 
 
 def places(x: Any, index: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ EXAMPLES = [
 ROWS = [
     op(
         "x.softmax(dim), torch.softmax(x, dim), F.softmax(x, dim)",
-        index=None,
+        index="y[I] = exp(x[I]) / sum[dim](exp(x[I]))",
         same_as="x.exp() / x.exp().sum(dim=dim, keepdim=True)",
         dx=lambda dy, y, dim: y * (dy - (dy * y).sum(dim=dim, keepdim=True)),
         why={"x": "raising one logit lowers all the others, so their mean gradient comes off"},
@@ -22,7 +22,7 @@ ROWS = [
     ),
     op(
         "x.log_softmax(dim), torch.log_softmax(x, dim), F.log_softmax(x, dim)",
-        index=None,
+        index="y[I] = x[I] - log(sum[dim](exp(x[I])))",
         same_as="x - x.exp().sum(dim=dim, keepdim=True).log()",
         dx=lambda dy, y, dim: dy - y.exp() * dy.sum(dim=dim, keepdim=True),
         why={"x": "every logit is also in the normaliser, which takes its share of all gradients"},

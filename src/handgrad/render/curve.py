@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+from typing import TYPE_CHECKING
 
 from handgrad.ninja import Trained, smooth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, CURVE, QUIET = "#333333", "#1f6feb", "#888888"
 
@@ -15,27 +19,90 @@ def loss_png(result: Trained) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    run = result.training
-    steps, losses = smooth(run.losses)
-    points = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)  # draws without a display, and leaves pyplot's state alone
     axes = figure.add_subplot()
-    marker = "o" if len(points) < 3 else ""
-    axes.plot(
-        [step for step, _ in points], [math.log10(loss) for _, loss in points],
-        color=CURVE, linewidth=1.6, marker=marker,
-    )
-    axes.set_title(f"Trained by the derived gradients: {len(run.losses):,} steps", color=INK)
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"log10 of the loss, mean of {steps[0]:,} steps" if steps[0] > 1 else "log10 of the loss")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(0, len(run.losses))
-    right = axes.secondary_yaxis("right", functions=(lambda y: 10**y, log10))
-    right.set_ylabel("loss")
-    mark_rate(axes, run.steps / 2, len(run.losses))
-    mark_losses(axes, result)
-    tidy(axes, right)
+    draw_losses(axes, result)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": "Written by handgrad"})
     return stream.getvalue()
+
+
+def draw_losses(axes: Axes, result: Trained) -> None:
+    """Draw the curve, where the learning rate falls, and the loss on the validation set."""
+    run = result.training
+    done = len(run.losses)
+    steps, losses = smooth(run.losses)
+    points = [(s, math.log10(x)) for s, x in zip(steps, losses, strict=True) if 0 < x < math.inf]
+    marker = "o" if len(points) < 3 else ""
+    axes.plot(*zip(*points, strict=True), color=CURVE, linewidth=1.6, marker=marker)
+    over = f", mean over {steps[0]:,} steps each" if steps[0] > 1 else ""
+    axes.set_title(f"Training by the derived gradients{over}", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("steps", color=INK)
+    axes.set_ylabel("log10 of the loss", color=INK)
+    axes.set_xlim(0, done * 1.01)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    mark_rate(axes, run.steps / 2, done)
+    mark_validation(axes, result.losses["validation"])
+    tidy(axes)
+    loss_axis(axes)
+
+
+def mark_rate(axes: Axes, middle: float, done: int) -> None:
+    """Mark where the learning rate falls, if training came that far."""
+    if middle < done:
+        axes.axvline(middle, color=QUIET, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            "rate 0.1  ",
+            (middle, 0.96),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
+            color=QUIET,
+        )
+        axes.annotate(
+            "  rate 0.01",
+            (middle, 0.96),
+            xycoords=("data", "axes fraction"),
+            ha="left",
+            va="top",
+            color=QUIET,
+        )
+
+
+def mark_validation(axes: Axes, loss: float | None) -> None:
+    """Mark the validation loss after training."""
+    if loss is None or not 0 < loss < math.inf:
+        return
+    axes.axhline(math.log10(loss), color=QUIET, linewidth=0.8, linestyle="--")
+    axes.annotate(
+        f"validation loss at the end: {loss:.3f} ",
+        (0.01, math.log10(loss)),
+        xycoords=("axes fraction", "data"),
+        ha="left",
+        va="bottom",
+        color=QUIET,
+    )
+
+
+def loss_axis(axes: Axes) -> None:
+    """Write the loss itself at round numbers on the right."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = axes.get_ylim()
+    right = axes.twinx()
+    right.set_ylim(low, high)
+    ticks = MaxNLocator(8).tick_values(10**low, 10**high)
+    inside = [float(tick) for tick in ticks if 10**low <= tick <= 10**high]
+    right.set_yticks([math.log10(tick) for tick in inside], [f"{tick:g}" for tick in inside])
+    right.set_ylabel("loss", color=INK)
+    tidy(right)
+
+
+def tidy(axes: Axes) -> None:
+    """Leave out what is no data."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(colors=INK, length=0)
+    if axes.get_ylabel() != "loss":
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axes.set_axisbelow(True)

@@ -53,7 +53,8 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a table; the cells are HTML already."""
     head = "".join(f'<th style="{CELL}">{escape(text)}</th>' for text in heads)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f'<td style="{CELL}">{cell}</td>' for cell in row) + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -1,23 +1,82 @@
-"""Blocks in a terminal, and the bar of a training that is under way."""
+"""The journey as it happens, in a terminal: blocks in colour, and a bar while it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from handgrad.ninja import Exercise, Plan
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
-from handgrad.render.terminal import HEADING, code, grid
+from handgrad.render.ninja import exercise
+from handgrad.render.terminal import HEADING, QUIET, SHAPE, code, grid
 from handgrad.train import Moment
 
-LISTING = 84  # columns for code; a longer line goes on, indented, below
-SMOOTH = 0.99
+READABLE = 100  # columns; wider text is hard on the eyes
+SMOOTH = 0.99  # of the loss beside the bar
+OFTEN = 20  # steps between two moves of the bar
+
+
+class Live:
+    """Shows the journey in a terminal; with `only_bar`, nothing but how training goes."""
+
+    def __init__(self, console: Console, *, only_bar: bool = False) -> None:
+        self.console, self.only_bar = console, only_bar
+        self.bar, self.task = progress(console)
+        self.mean = 0.0
+
+    def result(self, found: Exercise) -> None:
+        """Print a part of the journey."""
+        self.close()
+        if self.only_bar:
+            return
+        self.console.print(as_rich(exercise(found)), width=min(self.console.width, READABLE))
+        if isinstance(found, Plan):
+            self.console.print(Text("Ctrl-C ends it early and keeps what there is.", QUIET))
+
+    def step(self, moment: Moment) -> None:
+        """Move the bar."""
+        if moment.step == 1:
+            self.mean = moment.loss
+            self.bar.start()
+            self.bar.reset(self.task, total=moment.steps)
+        self.mean = SMOOTH * self.mean + (1 - SMOOTH) * moment.loss
+        if moment.step % OFTEN == 0 or moment.step == moment.steps:
+            speed = f"{moment.step / max(moment.seconds, 1e-9):,.0f}"
+            fields = {"loss": f"{self.mean:.3f}", "speed": speed}
+            self.bar.update(self.task, completed=moment.step, **fields)
+
+    def written(self, paths: Iterable[str]) -> None:
+        """Print which files there are now."""
+        if self.only_bar:
+            return
+        self.console.print(Text("Wrote ", QUIET) + Text(", ".join(paths), HEADING))
+
+    def close(self) -> None:
+        """Stop the bar, leaving it where it is."""
+        if self.bar.live.is_started:
+            self.bar.stop()
+            self.console.print()
+
+
+def progress(console: Console) -> tuple[Progress, TaskID]:
+    """Return a bar with steps, loss, speed and the time that is left."""
+    bar = Progress(
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} steps/s"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        expand=True,
+        refresh_per_second=5,
+    )
+    return bar, bar.add_task("training", total=1, loss="", speed="")
 
 
 def as_rich(blocks: Iterable[Block]) -> Group:
@@ -32,7 +91,7 @@ def rich(block: Heading | Paragraph | Code | Columns) -> RenderableType:
         case Heading(text, 1):
             return Text(text, HEADING)
         case Heading(text):
-            return Rule(Text(text, HEADING), align="left", style="dim")
+            return Rule(Text(text, HEADING), align="left", style=QUIET)
         case Paragraph(text, warning):
             return Text(text, "bold yellow" if warning else "")
         case Code(text):
@@ -42,7 +101,7 @@ def rich(block: Heading | Paragraph | Code | Columns) -> RenderableType:
 
 
 def table(block: Columns) -> Table:
-    """Return a table for a terminal: code in colour, good verdicts green, others red."""
+    """Return a table for a terminal."""
     sides = ["right" if place in block.right else "left" for place in range(len(block.heads))]
     found = grid(*sides)
     found.show_header = True
@@ -50,43 +109,13 @@ def table(block: Columns) -> Table:
         column.header = Text(head, HEADING)
     for row in block.rows:
         found.add_row(
-            *(code(cell) if place in block.code else cell_text(cell) for place, cell in enumerate(row))
+            *(code(text) if at in block.code else coloured(text) for at, text in enumerate(row))
         )
     return found
 
 
-def cell_text(cell: str) -> Text:
+def coloured(cell: str) -> Text:
     """Return a cell in the colour of what it says."""
     if cell.endswith(" !"):
         return Text(cell, "bold red")
-    return Text(cell, "green" if cell.startswith("correct") else "cyan" if cell[:1] == "[" else "")
-
-
-@contextmanager
-def bar(console: Console) -> Iterator[Callable[[Moment], None]]:
-    """Yield what to call after every step: it moves a bar with the loss and the steps a second."""
-    progress = Progress(
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TextColumn("{task.fields[speed]:,.0f} steps/s"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-        refresh_per_second=5,
-    )
-    task = progress.add_task("", total=None, start=False, visible=False, loss=0.0, speed=0.0)
-    mean = 0.0
-
-    def move(moment: Moment) -> None:
-        nonlocal mean
-        if moment.step == 1:
-            mean = moment.loss
-            progress.start_task(task)
-            progress.update(task, total=moment.steps, visible=True)
-        mean = SMOOTH * mean + (1 - SMOOTH) * moment.loss
-        if moment.step % 50 == 0 or moment.step == moment.steps:
-            speed = moment.step / max(moment.seconds, 1e-9)
-            progress.update(task, completed=moment.step, loss=mean, speed=speed)
-
-    with progress:
-        yield move
+    return Text(cell, "green" if cell.startswith("correct") else SHAPE if cell[:1] == "[" else "")

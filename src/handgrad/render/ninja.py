@@ -29,7 +29,8 @@ def report(journey: Journey) -> list[Block]:
     blocks = [block for part in parts for block in exercise(part)]
     place = blocks.index(last_heading(blocks)) + 2
     curve = Picture("loss.png", "The loss during training")
-    return [*blocks[:place], curve, *blocks[place:], Paragraph("Written by handgrad.")]
+    about = Paragraph(f"Written by handgrad; seed {journey.setup.seed}.")
+    return [blocks[0], about, *blocks[1:place], curve, *blocks[place:]]
 
 
 def last_heading(blocks: Iterable[Block]) -> Heading:
@@ -149,8 +150,10 @@ def in_one_go(result: InOneGo) -> list[Block]:
 
 def derived(form: Form) -> str:
     """Return how many lines come from a short form."""
-    return "one line is derived from" if len(form.lines) == 1 else (
-        f"{len(form.lines)} lines are derived from"
+    return (
+        "one line is derived from"
+        if len(form.lines) == 1
+        else (f"{len(form.lines)} lines are derived from")
     )
 
 
@@ -209,9 +212,7 @@ def raced(race: Race, steps: int) -> str:
 
 def losses(result: Trained) -> Columns:
     """Return the loss of each part of the data."""
-    row = tuple(
-        "no examples" if loss is None else f"{loss:.4f}" for loss in result.losses.values()
-    )
+    row = tuple("no examples" if loss is None else f"{loss:.4f}" for loss in result.losses.values())
     return Columns(tuple(result.losses), (row,), right=tuple(range(len(row))))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,13 +16,14 @@ from rich.text import Text
 
 from handgrad.explain import Reason
 from handgrad.render.plain import one_line
-from handgrad.render.words import Described, bracketed, inputs, leaves, totals
+from handgrad.render.words import Described, bracketed, counted, inputs, leaves, totals
 from handgrad.trace import ShapeRow, Trace
 
 THEME = "ansi_dark"  # the terminal's own sixteen colours
 HEADING, SHAPE, QUIET = "bold", "cyan", "dim"
-READS_AT_LEAST = 24  # characters for what a line reads; with less the table is stacked
 GAP = 2
+INDENT = "    "
+PROSE = 100  # characters; longer lines of prose are hard to read
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Shapes:
         yield declared(self.trace)
         rows = self.trace.shapes()
         room = options.max_width - taken(rows)
-        yield wide(rows, room) if room >= READS_AT_LEAST else stacked(rows)
+        fits = room >= longest(str(part) for row in rows for part in parts(row))
+        yield wide(rows, room) if fits else stacked(rows, options.max_width)
         yield Text()
         yield Text(totals(self.trace), style=HEADING)
 
@@ -53,15 +57,20 @@ def declared(trace: Trace) -> RenderableType:
     return Group(*blocks)
 
 
+def longest(texts: Iterable[str]) -> int:
+    """Return the length of the longest text."""
+    return max(map(len, texts), default=0)
+
+
 def taken(rows: Sequence[ShapeRow]) -> int:
     """Return the width of the wide table without the column of what is read."""
     made = [described for row in rows for described in row.makes]
     cells = [
-        max(len(row.line) for row in rows),
-        max(len(name) for name, *_ in made),
-        max(len(bracketed(shape)) for _, shape, _ in made),
-        max(len(dtype) for *_, dtype in made),
-        len("parameters"),
+        longest(row.line for row in rows),
+        longest(name for name, *_ in made),
+        longest(bracketed(shape) for _, shape, _ in made),
+        longest(dtype for *_, dtype in made),
+        len("params"),
     ]
     return sum(cells) + GAP * len(cells)
 
@@ -69,7 +78,7 @@ def taken(rows: Sequence[ShapeRow]) -> int:
 def wide(rows: Sequence[ShapeRow], room: int) -> Table:
     """Return the forward lines as one table, what they read broken between tensors."""
     table = grid("left", "left", "left", "left", "left", "right")
-    heads = ("line", "makes", "", "", "reads", "parameters")
+    heads = ("line", "makes", "", "", "reads", "params")
     for column, head in zip(table.columns, heads, strict=True):
         column.header = Text(head, HEADING)
     table.show_header = True
@@ -79,39 +88,65 @@ def wide(rows: Sequence[ShapeRow], room: int) -> Table:
             Text("\n".join(name for name, *_ in row.makes)),
             Text("\n".join(bracketed(shape) for _, shape, _ in row.makes), SHAPE),
             Text("\n".join(dtype for *_, dtype in row.makes), QUIET),
-            packed(row, room),
+            packed(parts(row), room),
             f"{row.parameters:,}" if row.parameters else "",
         )
     return table
 
 
-def stacked(rows: Sequence[ShapeRow]) -> Group:
-    """Return each forward line with what it makes and reads below it."""
-    heading = Text("lines", style=HEADING)
-    blocks: list[RenderableType] = [heading]
-    for row in rows:
-        made = Text(", ").join(tensor(each) for each in row.makes)
-        if row.reads:
-            made += Text(" from ", QUIET) + packed(row, 10**6)
-        if row.parameters:
-            made += Text(f", {row.parameters:,} parameters", QUIET)
-        blocks += [indented(code(row.line)), Padding(made, (0, 0, 0, 6))]
-    return Group(*blocks)
+def stacked(rows: Sequence[ShapeRow], width: int) -> Group:
+    """Return each forward line with its shape beside it and what it reads below it."""
+    widest = longest(bracketed(shape) for row in rows for _, shape, _ in row.makes)
+    made = [results(row, widest) for row in rows]
+    counts = [counted(row.parameters, "parameter") if row.parameters else "" for row in rows]
+    right = max(longest(counts), max(cell_width(text) for text in made))
+    room = width - 2 - right - GAP
+    table = grid("left", "left")
+    table.columns[1].no_wrap = True
+    for row, result, count in zip(rows, made, counts, strict=True):
+        table.add_row(code(row.line), result)
+        lead = Text("from ", QUIET)
+        reads = Padding(lead + packed(parts(row), room - 4 - len(lead)), (0, 0, 0, 4))
+        table.add_row(reads if row.reads else "", Text(count, QUIET))
+    return Group(Text("lines", style=HEADING), indented(table))
 
 
-def packed(row: ShapeRow, room: int) -> Text:
-    """Return the tensors that a line reads, broken between two where the room ends."""
-    like = row.makes[0][2]
-    text, filled = Text(), 0
-    for place, each in enumerate(row.reads):
-        last = place == len(row.reads) - 1
-        part = tensor(each, like) + ("" if last else ",")
+def results(row: ShapeRow, widest: int) -> Text:
+    """Return the shape and dtype of what a line makes; its name too if there are several."""
+    several = len(row.makes) > 1
+    lines = [
+        Text.assemble(
+            f"{name} " if several else "",
+            (bracketed(shape).ljust(widest), SHAPE),
+            "  ",
+            (dtype, QUIET),
+        )
+        for name, shape, dtype in row.makes
+    ]
+    return Text("\n").join(lines)
+
+
+def cell_width(text: Text) -> int:
+    """Return the width of the widest line of a text."""
+    return longest(str(text).split("\n"))
+
+
+def parts(row: ShapeRow) -> list[Text]:
+    """Return the tensors that a line reads, with a comma after all but the last."""
+    told = [tensor(each, row.makes[0][2]) for each in row.reads]
+    return [text + "," for text in told[:-1]] + told[-1:]
+
+
+def packed(texts: Iterable[Text], room: int) -> Text:
+    """Return texts one after the other, broken between two where the room ends."""
+    whole, filled = Text(), 0
+    for part in texts:
         if filled and filled + 1 + len(part) > room:
-            text, filled = text + "\n", 0
+            whole, filled = whole + "\n", 0
         elif filled:
-            text, filled = text + " ", filled + 1
-        text, filled = text + part, filled + len(part)
-    return text
+            whole, filled = whole + " ", filled + 1
+        whole, filled = whole + part, filled + len(part)
+    return whole
 
 
 def tensor(described: Described, like: str = "") -> Text:
@@ -122,30 +157,39 @@ def tensor(described: Described, like: str = "") -> Text:
 
 
 def listing(source: str) -> Text:
-    """Return code in colour, without a line break that it does not have."""
+    """Return a backward pass in colour, with the line breaks that it has and no others."""
     text = code(source)
-    text.no_wrap, text.overflow = True, "ignore"
+    text.highlight_regex(r"(?m)^[^\W\d]\w*(?= = )", HEADING)
     return text
 
 
-def explanation(reasons: Iterable[Reason]) -> Group:
-    """Return each backward line with its reason below, under its forward line."""
-    blocks: list[RenderableType] = []
+def explanation(reasons: Iterable[Reason], width: int) -> Text:
+    """Return each backward line with its reason below, under its forward line.
+
+    Code keeps its own line breaks; only the reasons are fitted to the width.
+    """
+    blocks: list[Text] = []
     for forward, group in groupby(reasons, key=lambda reason: reason.forward):
-        blocks += [Text()] if blocks else []
-        blocks.append(Text(f"# {one_line(forward)}", QUIET))
+        lines = [Text(f"# {one_line(forward)}", QUIET)]
         for reason in group:
-            blocks += [listing(reason.line), Padding(Text(reason.because, "italic"), (0, 0, 0, 4))]
-    return Group(*blocks)
+            lines += [listing(reason.line), Text(filled(reason.because, width), "italic")]
+        blocks.append(Text("\n").join(lines))
+    return Text("\n\n").join(blocks)
 
 
-def message(text: str) -> Text:
-    """Return an error or a note: the first line stands out, and so does what to try."""
+def filled(sentence: str, width: int) -> str:
+    """Return a sentence indented and broken to a width, but not inside a shape."""
+    whole = re.sub(r"\[[\d, ]*\]", lambda shape: shape[0].replace(" ", "\0"), sentence)
+    return textwrap.fill(
+        whole, min(width, PROSE), initial_indent=INDENT, subsequent_indent=INDENT
+    ).replace("\0", " ")
+
+
+def message(text: str, style: str) -> Text:
+    """Return what is said beside a result: the first line in a style, what to try in green."""
     first, *rest = text.split("\n")
-    kind = "yellow" if first.startswith("note:") else "bold red"
-    lines = [Text(first, kind)]
-    lines += [Text(line, "green" if line.startswith("try:") else "") for line in rest]
-    return Text("\n").join(lines)
+    lines = [Text(line, "green" if line.startswith("try:") else "") for line in rest]
+    return Text("\n").join([Text(first, style), *lines])
 
 
 def code(source: str) -> Text:

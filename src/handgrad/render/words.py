@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from handgrad.derive import Backward
@@ -40,7 +41,7 @@ def leaves(trace: Trace) -> list[tuple[Described, int]]:
 
 
 def inputs(trace: Trace) -> list[tuple[str, str, str]]:
-    """Return name, shape and dtype of the other inputs, then name, value and type of the numbers."""
+    """Return the other inputs with shape and dtype, then the numbers with value and type."""
     others = [n.name for n in trace.program.inputs if n.name not in trace.leaves]
     rows = [(n, bracketed(s), d) for n, s, d in map(trace.described, others)]
     scalars = trace.program.scalars.items()
@@ -58,7 +59,9 @@ def totals(trace: Trace) -> str:
 
 def agreement(backward: Backward, largest: float) -> str:
     """Return how the backward pass compares with autograd's, as measured."""
-    dtypes = dict.fromkeys(str(g.dtype).removeprefix("torch.") for g in backward.trace.grads.values())
+    dtypes = dict.fromkeys(
+        str(g.dtype).removeprefix("torch.") for g in backward.trace.grads.values()
+    )
     off = f"largest difference {largest:.1g}" if largest else "bit for bit"
     lines = counted(len(backward.lines), "line")
     return f"{lines}; every gradient equals autograd's ({off}, {' and '.join(dtypes)})"
@@ -70,19 +73,25 @@ def notes(trace: Trace) -> list[str]:
     for note in trace.notes:
         text = NOTES.get(note.kind, note.text)
         where = f"{note.place.span}: " if note.place else ""
-        source = f"\n    {note.place.text}" if note.place and note.place.text else ""
+        source = "\n" + quoted(note.place.text) if note.place and note.place.text else ""
         told.append(f"note: {where}{text}{source}")
     return list(dict.fromkeys(told))
 
 
 def without_rule(backward: Backward) -> list[str]:
     """Return which forward lines need a rule, a paragraph for each op of a line."""
-    told = []
-    for name, place in dict.fromkeys(backward.opaque):
+    told: dict[tuple[str, str], str] = {}
+    for name, place in backward.opaque:
         line = backward.trace.lines[place]
-        where = f"{line.span}: " if line.span else ""
-        told.append(
+        where = f"{line.span}: " if line.span else f"{line.target}: "
+        text = (
             f"note: {where}no rule for {name}, so the backward pass asks autograd for this op\n"
-            f"    {line.text}\ntry: add a row for it: CONTRIBUTING.md, add an op"
+            f"{quoted(line.source or line.text)}\ntry: add a row for it: CONTRIBUTING.md, add an op"
         )
-    return told
+        told.setdefault((name, where), text)
+    return list(told.values())
+
+
+def quoted(source: str) -> str:
+    """Return a line of the user's, indented, however many rows it has."""
+    return textwrap.indent(source, "    ")

@@ -129,7 +129,9 @@ def implied_function(text: str) -> str | None:
     return "model" if "model" in assigned else None
 
 
-def arguments(path: Path, name: str, call: Callable[..., Any], scope: dict[str, Any]) -> dict[str, Any]:
+def arguments(
+    path: Path, name: str, call: Callable[..., Any], scope: dict[str, Any]
+) -> dict[str, Any]:
     """Return a function's arguments from the file's top-level names.
 
     Raises:
