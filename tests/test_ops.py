@@ -21,7 +21,9 @@ CASES = [
 ]
 # torch warns of these calls; the rows describe them all the same
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Using a target size", "ignore:reduction. 'mean' divides"
+    "ignore:Using a target size",
+    "ignore:reduction. 'mean' divides",
+    "ignore:Using padding='same'",
 )
 over_table = pytest.mark.parametrize(("row", "example"), CASES)
 
@@ -211,3 +213,27 @@ def test_zeros_drop_out_of_a_sum_unless_they_stretch_it():
         assert spell((wide + torch.zeros_like(row)).expr) == "wide"
         assert spell((torch.zeros_like(row) + wide).expr) == "wide"
         assert spell((row + torch.zeros_like(wide)).expr) == "row + torch.zeros_like(wide)"
+
+
+def test_batch_norm_in_training_leaves_the_running_statistics_out():
+    mean, variance = torch.zeros(3), torch.ones(3)
+    found = TABLE.match(
+        torch.nn.functional.batch_norm, (torch.ones(2, 3), mean, variance), {"training": True}
+    )
+    assert found is not None
+    assert not {"running_mean", "running_var"} & set(found[1])
+
+
+def test_cross_entropy_is_short_only_where_no_target_is_ignored():
+    cross_entropy = torch.nn.functional.cross_entropy
+    x = torch.zeros(2, 3)
+
+    def name(*target, **options):
+        found = TABLE.match(cross_entropy, (x, torch.tensor(target)), options)
+        return found and found[0].name
+
+    assert name(0, 2) == "cross_entropy"
+    assert name(0, -100) == "cross_entropy_ignoring"
+    assert name(0, 2, ignore_index=1) == "cross_entropy_ignoring"
+    with pytest.raises(RuntimeError, match="non-negative"):  # what the short form says if one comes
+        torch.nn.functional.one_hot(torch.tensor([0, -100]), 3)

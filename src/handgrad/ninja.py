@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -348,19 +349,31 @@ def trained(
     on_step: Callable[[Moment], None] | None = None,
 ) -> Trained:
     """Train by the derived gradients, autograd's beside them; measure and sample."""
-    training = train(
-        compile_step(backward),
-        setup.parameters,
-        lambda: draw(setup.parts["train"], setup.generator),
-        steps,
-        beside=by_autograd(seed_model.small_steps, tuple(setup.parameters)),
-        on_step=on_step,
-    )
-    network = calibrate(training.parameters, setup.parts["train"][0])
-    losses = {name: mean_loss(network, X, Y) for name, (X, Y) in setup.parts.items()}
-    samples = sample(network, setup.vocabulary, SAMPLES, setup.seed + 10, seed_model.BLOCK_SIZE)
+    with one_thread():
+        training = train(
+            compile_step(backward),
+            setup.parameters,
+            lambda: draw(setup.parts["train"], setup.generator),
+            steps,
+            beside=by_autograd(seed_model.small_steps, tuple(setup.parameters)),
+            on_step=on_step,
+        )
+        network = calibrate(training.parameters, setup.parts["train"][0])
+        losses = {name: mean_loss(network, X, Y) for name, (X, Y) in setup.parts.items()}
+        samples = sample(network, setup.vocabulary, SAMPLES, setup.seed + 10, seed_model.BLOCK_SIZE)
     words = set(setup.words)
     return Trained(training, losses, samples, tuple(word in words for word in samples))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on tensors this small, several spend the time on each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def smooth(losses: tuple[float, ...], points: int = 100) -> tuple[list[int], list[float]]:

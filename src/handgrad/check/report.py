@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -25,13 +25,31 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """Why a gradient is wrong.
+
+    Attributes:
+        kind: the class of the mistake, `sign` or `accumulate`.
+        text: one sentence in the user's names.
+        proof: what was computed that shows it.
+        suggestion: one line to try.
+    """
+
+    kind: str
+    text: str
+    proof: str
+    suggestion: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
     """One gradient, judged.
 
     Attributes:
         name: `dlogits`.
         verdict: what it is worth.
-        line: the line that made it, where known.
+        line: the line that made it, where known; the guilty one if it is wrong.
+        number: that line's number in the file.
         shape: its shape, None where there is no tensor.
         expected_shape: the shape of the primal.
         exact: whether every entry equals autograd's.
@@ -45,6 +63,7 @@ class Row:
     name: str
     verdict: Verdict
     line: str = ""
+    number: int = 0
     shape: tuple[int, ...] | None = None
     expected_shape: tuple[int, ...] = ()
     exact: bool = False
@@ -52,14 +71,20 @@ class Row:
     maxdiff: float = float("nan")
     note: str = ""
     inherits: bool = False
-    diagnosis: Any = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of a check."""
+    """All rows of a check.
+
+    Attributes:
+        rows: one for each gradient, in the order of the lines.
+        supplied: gradients that were read and never assigned, given from the trace.
+    """
 
     rows: tuple[Row, ...]
+    supplied: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -78,6 +103,7 @@ class Report:
         """Return the rows as plain data."""
         return {
             "ok": self.ok,
+            "supplied": list(self.supplied),
             "rows": [
                 {
                     "name": row.name,
@@ -88,6 +114,10 @@ class Report:
                     "approximate": row.approximate,
                     "maxdiff": None if row.maxdiff != row.maxdiff else row.maxdiff,
                     "note": row.note,
+                    "line": row.line,
+                    "number": row.number,
+                    "inherits": row.inherits,
+                    "diagnosis": None if row.diagnosis is None else asdict(row.diagnosis),
                 }
                 for row in self.rows
             ],

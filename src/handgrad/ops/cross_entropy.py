@@ -79,11 +79,7 @@ def share_kept(dy, target, ignore_index, reduction):
 
 
 def share_weighted(dy, target, weight, ignore_index, reduction, each=1):
-    """Return the gradient of each prediction's own loss, of which each weighs what its class does.
-
-    Args:
-        each: what each share is multiplied with.
-    """
+    """Return the same where each class has a weight; each share is multiplied with `each`."""
     total = unless_ignored(weight[known(target, ignore_index)], target, ignore_index).sum()
     return unless_ignored(each * share(dy, total, reduction), target, ignore_index)
 
@@ -168,10 +164,12 @@ ROWS = [
         index=None,
         when=lambda target, weight: weight is None and numbered(target),
         dx=lambda dy, x, target, ignore_index, reduction, label_smoothing: (
-            x.softmax(classes(x))
-            - smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
-        )
-        * beside(share_kept(dy, target, ignore_index, reduction), x),
+            (
+                x.softmax(classes(x))
+                - smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
+            )
+            * beside(share_kept(dy, target, ignore_index, reduction), x)
+        ),
         why={"x": SOFTMAX + IGNORED},
         examples=[*IGNORING, call((4, 5), int64(0, -100, 3, 0), label_smoothing=0.1)],
     ),
@@ -197,13 +195,13 @@ ROWS = [
             weight is not None and label_smoothing == 0 and numbered(target)
         ),
         dx=lambda dy, x, target, weight, ignore_index, reduction: (
-            x.softmax(classes(x)) - one_hot(known(target, ignore_index), x)
-        )
-        * beside(
-            share_weighted(
-                dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
-            ),
-            x,
+            (x.softmax(classes(x)) - one_hot(known(target, ignore_index), x))
+            * beside(
+                share_weighted(
+                    dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
+                ),
+                x,
+            )
         ),
         why={"x": SOFTMAX + WEIGHED + IGNORED},
         examples=WEIGHTED_IGNORING,
@@ -213,12 +211,14 @@ ROWS = [
         name="cross_entropy_weighted_smoothed",
         index=None,
         when=lambda target, weight: weight is not None and numbered(target),
-        dx=lambda dy, x, target, weight, ignore_index, reduction, label_smoothing: held_against(
-            smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
-            * along_channels(weight, x),
-            x,
-        )
-        * beside(share_weighted(dy, target, weight, ignore_index, reduction), x),
+        dx=lambda dy, x, target, weight, ignore_index, reduction, label_smoothing: (
+            held_against(
+                smoothed(one_hot(known(target, ignore_index), x), x, label_smoothing)
+                * along_channels(weight, x),
+                x,
+            )
+            * beside(share_weighted(dy, target, weight, ignore_index, reduction), x)
+        ),
         why={"x": SOFTMAX + ", classes weighed" + IGNORED},
         examples=[
             call((3, 5), index(3, below=5), unit(5), label_smoothing=0.1),
@@ -237,7 +237,8 @@ ROWS = [
             * beside(share(dy, predictions(x), reduction), x)
         ),
         dtarget=lambda dy, x, reduction, label_smoothing: (
-            -x.log_softmax(classes(x)) * (1 - label_smoothing)
+            -x.log_softmax(classes(x))
+            * (1 - label_smoothing)
             * beside(share(dy, predictions(x), reduction), x)
         ),
         why={"x": SOFTMAX, "target": "the loss is linear in the probabilities of the target"},
@@ -259,11 +260,14 @@ ROWS = [
             * beside(share(dy, predictions(x), reduction), x)
         ),
         dtarget=lambda dy, x, weight, reduction, label_smoothing: (
-            -x.log_softmax(classes(x)) * along_channels(weight, x) * (1 - label_smoothing)
+            -x.log_softmax(classes(x))
+            * along_channels(weight, x)
+            * (1 - label_smoothing)
             * beside(share(dy, predictions(x), reduction), x)
         ),
         dweight=lambda dy, x, target, reduction, label_smoothing: over_channels(
-            -x.log_softmax(classes(x)) * smoothed(target, x, label_smoothing)
+            -x.log_softmax(classes(x))
+            * smoothed(target, x, label_smoothing)
             * beside(share(dy, predictions(x), reduction), x)
         ),
         why={
@@ -328,14 +332,14 @@ ROWS = [
         NLL,
         name="nll_loss_weighted_ignoring",
         index=None,
-        dx=lambda dy, x, target, weight, ignore_index, reduction: -one_hot(
-            known(target, ignore_index), x
-        )
-        * beside(
-            share_weighted(
-                dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
-            ),
-            x,
+        dx=lambda dy, x, target, weight, ignore_index, reduction: (
+            -one_hot(known(target, ignore_index), x)
+            * beside(
+                share_weighted(
+                    dy, target, weight, ignore_index, reduction, weight[known(target, ignore_index)]
+                ),
+                x,
+            )
         ),
         why={"x": PICKED + WEIGHED + IGNORED},
         examples=WEIGHTED_IGNORING,

@@ -73,7 +73,7 @@ def regrown(dx, x, equation, place):
         dx = dx.unsqueeze(labels.index(label)) if label in gone else dx
     for label in reversed(labels[wide:]):  # `...` is any number of axes, so from the right
         for _ in range(x.ndim - len(labels) + 1 if label == "..." else 1):
-            dx = dx.unsqueeze(labels.index(label) - len(labels)) if label in gone else dx
+            dx = dx.unsqueeze(labels.index(label) - len(labels) + 1) if label in gone else dx
     return dx.expand_as(x) if gone else dx
 
 
@@ -81,11 +81,15 @@ ROWS = [
     op(
         "torch.einsum(equation, *operands)",
         index=None,
-        when=lambda equation, operands: isinstance(equation, str) and invertible(equation, operands),
+        when=lambda equation, operands: (
+            isinstance(equation, str) and invertible(equation, operands)
+        ),
         fold=lambda equation, operands: operands[0] if identity(equation) else None,
         doperands=lambda dy, equation, operands: tuple(
             regrown(
-                torch.einsum(turned(equation, place), dy, *operands[:place], *operands[place + 1 :]),
+                torch.einsum(
+                    turned(equation, place), dy, *operands[:place], *operands[place + 1 :]
+                ),
                 x,
                 equation,
                 place,

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from handgrad.ir import Name
 from handgrad.ops.declare import call, exactly, index, mask, op
 from handgrad.ops.positions import at, is_mask, kind, layout_of, merged, part, places, put, spread
 from handgrad.ops.words import axes
@@ -44,10 +45,22 @@ def stretch(values: Any, rest: tuple[int, ...]) -> bool:
 
 def from_mask(dy: Any, mask: Any, values: Any) -> Any:
     """Return the gradient of values written to a mask; the same ones everywhere are summed."""
-    after = dy.ndim - mask.ndim
     if not stretch(values, tuple(dy.shape[mask.ndim :])):
         return dy[mask]
-    return dy.masked_fill(~(mask[(..., *[None] * after)] if after else mask), 0)
+    return dy.masked_fill(~over_rest(mask, dy), 0)
+
+
+def over_rest(mask: Any, dy: Any) -> Any:
+    """Return a mask over leading axes with an axis of size 1 for each of the others."""
+    after = dy.ndim - mask.ndim
+    if after == 0:
+        return mask
+    return mask.unsqueeze(-1) if after == 1 else mask[(..., *[None] * after)]
+
+
+def blank(dy: Any, src: Any, index: Any) -> Any:
+    """Return zeros in the shape of what was written at an index."""
+    return torch.zeros_like(src if isinstance(src.expr, Name) else dy[index])
 
 
 PICKING = [
@@ -167,7 +180,13 @@ PICKING = [
             call((5, 3), index(0, below=5)),
             call((5, 3), (ALL, mask(3))),
             call((5, 3), (mask(5), 1)),
-            call((3, 2), (exactly(True, False, True, dtype=torch.bool), exactly([[1], [1]], dtype=torch.long))),
+            call(
+                (3, 2),
+                (
+                    exactly(True, False, True, dtype=torch.bool),
+                    exactly([[1], [1]], dtype=torch.long),
+                ),
+            ),
         ],
     ),
     op(
@@ -232,10 +251,13 @@ WRITING = [
         name="index_put_mask",
         index=None,
         when=lambda x, indices, values, accumulate: (
-            not accumulate and len(indices) == 1 and is_mask(indices[0]) and fills(x, values, indices[0])
+            not accumulate
+            and len(indices) == 1
+            and is_mask(indices[0])
+            and fills(x, values, indices[0])
         ),
         stretches=("values",),
-        dx=lambda dy, indices, values: dy.index_put(indices, torch.zeros_like(values)),
+        dx=lambda dy, indices: dy.masked_fill(over_rest(indices[0], dy), 0),
         dvalues=lambda dy, indices, values: from_mask(dy, indices[0], values),
         why={"x": KEPT, "values": WRITTEN},
         examples=[
@@ -253,7 +275,11 @@ WRITING = [
         "torch.slice_scatter(x, src, dim=0, start=None, end=None, step=1)",
         index=None,
         dx=lambda dy, src, dim, start, end, step: dy.slice_scatter(
-            torch.zeros_like(src), dim=dim, start=start, end=end, step=step
+            blank(dy, src, along(dim, window(start, end, step), dy.ndim)),
+            dim=dim,
+            start=start,
+            end=end,
+            step=step,
         ),
         dsrc=lambda dy, dim, start, end, step: dy[along(dim, window(start, end, step), dy.ndim)],
         why={"x": KEPT, "src": WRITTEN},
@@ -267,7 +293,9 @@ WRITING = [
     op(
         "x.select_scatter(src, dim, index), torch.select_scatter(x, src, dim, index)",
         index=None,
-        dx=lambda dy, src, dim, index: dy.select_scatter(torch.zeros_like(src), dim, index),
+        dx=lambda dy, src, dim, index: dy.select_scatter(
+            blank(dy, src, along(dim, index, dy.ndim)), dim, index
+        ),
         dsrc=lambda dy, dim, index: dy[along(dim, index, dy.ndim)],
         why={"x": KEPT, "src": WRITTEN},
         examples=[

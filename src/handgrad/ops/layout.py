@@ -170,7 +170,12 @@ TURNS = [
         index=None,
         dx=lambda dy, dim0, dim1: dy.transpose(dim0, dim1),
         why={"x": TURNED},
-        examples=[call((3, 4), 0, 1), call((2, 3, 5), 1, -1), call((2, 3, 5), 0, 2), call((), 0, 0)],
+        examples=[
+            call((3, 4), 0, 1),
+            call((2, 3, 5), 1, -1),
+            call((2, 3, 5), 0, 2),
+            call((), 0, 0),
+        ],
     ),
     op(
         "x.permute(*dims), torch.permute(x, dims)",

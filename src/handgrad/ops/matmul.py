@@ -47,9 +47,7 @@ ROWS = [
         name="matmul_batched",
         index="y[I,i,k] = sum[j] a[I,i,j] * b[I,j,k]",
         when=lambda a, b: (
-            a.ndim >= 2
-            and b.ndim > 2
-            and not (a.ndim == b.ndim == 3 and a.shape[0] == b.shape[0])
+            a.ndim >= 2 and b.ndim > 2 and not (a.ndim == b.ndim == 3 and a.shape[0] == b.shape[0])
         ),
         da=lambda dy, b: dy @ b.mT,
         db=lambda dy, a: a.mT @ dy,
@@ -68,7 +66,10 @@ ROWS = [
         when=lambda a, b: a.ndim == b.ndim == 1,
         da=lambda dy, b: dy * b,
         db=lambda dy, a: dy * a,
-        why={"a": "a dot product passes to each factor the other", "b": "a dot product passes to each factor the other"},
+        why={
+            "a": "a dot product passes to each factor the other",
+            "b": "a dot product passes to each factor the other",
+        },
         examples=[call((4,), (4,)), call((1,), (1,))],
     ),
     op(
@@ -164,7 +165,10 @@ ROWS = [
         when=lambda x, weight, bias: x.ndim >= 2 and weight.ndim == 2 and bias is None,
         dx=lambda dy, weight: dy @ weight,
         dweight=lambda dy, x: rows(dy).mT @ rows(x),
-        why={"x": "the weight was used transposed, so it comes back as it is", "weight": "every row met the same weight, so its gradient sums over the rows"},
+        why={
+            "x": "the weight was used transposed, so it comes back as it is",
+            "weight": "every row met the same weight, so its gradient sums over the rows",
+        },
         examples=[call((3, 4), (5, 4)), call((2, 3, 4), (5, 4)), call((1, 1), (5, 1))],
     ),
     op(
@@ -175,7 +179,10 @@ ROWS = [
         dx=lambda dy, weight: dy @ weight,
         dweight=lambda dy, x: rows(dy).mT @ rows(x),
         dbias=lambda dy: dy,
-        why={"x": "the weight was used transposed, so it comes back as it is", "weight": "every row met the same weight, so its gradient sums over the rows"},
+        why={
+            "x": "the weight was used transposed, so it comes back as it is",
+            "weight": "every row met the same weight, so its gradient sums over the rows",
+        },
         examples=[
             call((3, 4), (5, 4), (5,)),
             call((2, 3, 4), (5, 4), (5,)),
@@ -191,7 +198,10 @@ ROWS = [
         dx=lambda dy, weight: dy @ weight,
         dweight=lambda dy, x: dy.outer(x),
         dbias=lambda dy: dy,
-        why={"x": "the weight was used transposed, so it comes back as it is", "weight": "entry o of the result is row o of the weight times the vector"},
+        why={
+            "x": "the weight was used transposed, so it comes back as it is",
+            "weight": "entry o of the result is row o of the weight times the vector",
+        },
         examples=[call((4,), (5, 4)), call((4,), (5, 4), bias=(5,)), call((1,), (5, 1), (5,))],
     ),
 ]

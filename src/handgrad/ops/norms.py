@@ -19,8 +19,12 @@ RMS = {
 RMS_NORM = "F.rms_norm(x, normalized_shape, weight=None, eps=None)"
 LAYER = "(x[I,c] - mean[k](x[I,k])) * (mean[k]((x[I,k] - mean[j](x[I,j]))**2) + eps)**-0.5"
 BATCH = "(x[n,c] - mean[m](x[m,c])) * (mean[m]((x[m,c] - mean[l](x[l,c]))**2) + eps)**-0.5"
-BATCH_NORM = "F.batch_norm(x, None, None, weight=None, bias=None, training=False, eps=1e-05)"
-BATCH_NORM_EVAL = BATCH_NORM.replace("None, None, ", "running_mean, running_var, ", 1)
+AFFINE = "weight=None, bias=None, training=False, eps=1e-05"
+BATCH_NORM = (  # in training the running statistics are written, never read
+    f"F.batch_norm(x, None, None, {AFFINE}), "
+    f"F.batch_norm(x, running_mean=None, running_var=None, {AFFINE})"
+)
+BATCH_NORM_EVAL = f"F.batch_norm(x, running_mean, running_var, {AFFINE})"
 LAYER_NORM = "F.layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-05)"
 
 
@@ -58,9 +62,7 @@ def unstandardised(dxhat, x, dim, eps):
     """Return the gradient of `x` from that of `standardised(x)`."""
     xhat = standardised(x, dim, eps)
     return rstd(x, dim, eps) * (
-        dxhat
-        - dxhat.mean(dim, keepdim=True)
-        - xhat * (dxhat * xhat).mean(dim, keepdim=True)
+        dxhat - dxhat.mean(dim, keepdim=True) - xhat * (dxhat * xhat).mean(dim, keepdim=True)
     )
 
 
@@ -148,7 +150,9 @@ ROWS = [
         dx=lambda dy, x, normalized_shape, weight, eps: unstandardised(
             dy if weight is None else dy * weight, x, last(normalized_shape), eps
         ),
-        dweight=lambda dy, x, normalized_shape, eps: dy * standardised(x, last(normalized_shape), eps),
+        dweight=lambda dy, x, normalized_shape, eps: (
+            dy * standardised(x, last(normalized_shape), eps)
+        ),
         dbias=lambda dy: dy,
         why=WHY,
         examples=[
@@ -325,9 +329,9 @@ ROWS = [
         index=None,
         when=lambda p, dim: p == 2 and isinstance(dim, int),
         dx=lambda dy, y, x, dim, eps: (
-            dy - y * (dy * y).sum(dim, keepdim=True) * (length(x, dim) >= eps)
-        )
-        / length(x, dim, eps),
+            (dy - y * (dy * y).sum(dim, keepdim=True) * (length(x, dim) >= eps))
+            / length(x, dim, eps)
+        ),
         why={"x": "only what is perpendicular to a vector of length one can change it"},
         examples=[
             call((3, 5)),

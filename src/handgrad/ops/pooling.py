@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from handgrad.ops.conv import short, wide
 from handgrad.ops.declare import call, exactly, op
-from handgrad.ops.words import count
 
 PICKED = "only the entry that was picked in a window reaches the result"
 SHARED = "every entry of a window has the same share of its mean"

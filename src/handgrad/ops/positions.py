@@ -72,8 +72,10 @@ def is_array(entry: Any) -> bool:
     value = bare(entry)
     if isinstance(value, range):
         return True
-    return isinstance(value, list | tuple) and bool(value) and all(
-        is_int(v) or isinstance(v, list | tuple) and is_array(v) for v in value
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(is_int(v) or (isinstance(v, list | tuple) and is_array(v)) for v in value)
     )
 
 
@@ -122,7 +124,8 @@ def bounds(entry: Any) -> tuple[Any, Any, Any]:
         return values
     written = (node.slice.lower, node.slice.upper, node.slice.step)
     texts = [part and ast.get_source_segment(source, part) for part in written]
-    return tuple(write(v, t) if t else v for v, t in zip(values, texts, strict=True))  # pyright: ignore
+    start, stop, step = (write(v, t) if t else v for v, t in zip(values, texts, strict=True))
+    return start, stop, step
 
 
 def put(x: Any, parts: list[Any], dy: Any) -> Any:
@@ -197,7 +200,7 @@ def opposite(number: Any) -> Any:
 
 def layout_of(parts: list[Any]) -> list[Any]:
     """Return a part for each axis of the result; axes from arrays, "array", come together."""
-    axes = [p for p in parts if not (is_int(p) or is_array(p) and depth(p) == 0)]
+    axes = [p for p in parts if not (is_int(p) or (is_array(p) and depth(p) == 0))]
     places = [place for place, p in enumerate(axes) if is_array(p)]
     if not places:
         return axes
@@ -209,7 +212,7 @@ def layout_of(parts: list[Any]) -> list[Any]:
 
 
 def core_of(parts: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return the parts without None and without the `:` at the end, and their axes of the result."""
+    """Return the parts without None and the `:` at the end, and their axes of the result."""
     core = [p for p in parts if p is not None]
     layout = [p for p in layout_of(parts) if p is not None]
     while is_whole(core[-1]):

@@ -170,7 +170,9 @@ ROWS = [
         index=None,
         when=lambda x: x.ndim > 0,
         dx=lambda dy, x, dim: last_to(
-            (to_last(dy, dim).unsqueeze(-2) * apart(to_last(x, dim)).cumprod(-1)).triu().sum(dim=-1),
+            (to_last(dy, dim).unsqueeze(-2) * apart(to_last(x, dim)).cumprod(-1))
+            .triu()
+            .sum(dim=-1),
             x,
             dim,
         ),

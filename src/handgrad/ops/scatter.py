@@ -51,7 +51,7 @@ def unmasked(dy: Any, index: Any, weight: Any, padding_idx: Any) -> Any:
 
 
 def in_order(dy: Any, mask: Any, source: Any) -> Any:
-    """Return for each entry of `source`, which fills a mask in order, the gradient where it went."""
+    """Return for each entry of `source`, which fills a mask in order, its gradient."""
     place = (mask.flatten().cumsum(0) - 1).clamp(min=0)
     kept = dy.masked_fill(~mask, 0).flatten()
     return torch.zeros_like(source).flatten().scatter_add(0, place, kept).reshape_as(source)
@@ -74,9 +74,7 @@ ALONG = [
         "x.take_along_dim(indices, dim=None), torch.take_along_dim(x, indices, dim=None)",
         index=None,
         when=lambda x, indices, dim: dim is not None and matches(x, indices, dim),
-        dx=lambda dy, x, indices, dim: torch.zeros_like(x).scatter_add(
-            dim, over(indices, dy), dy
-        ),
+        dx=lambda dy, x, indices, dim: torch.zeros_like(x).scatter_add(dim, over(indices, dy), dy),
         why={"x": REPEATED},
         examples=[
             call((5, 3), index(2, 3, below=5), dim=0),
@@ -111,7 +109,10 @@ ALONG = [
         dx=lambda dy, dim, index: dy.scatter(dim, index, 0),
         dsrc=lambda dy, dim, index: dy.gather(dim, index),
         why={"x": KEPT, "src": WRITTEN},
-        examples=[call((5, 3), 0, ONCE, (2, 3)), call((3, 5), -1, exactly([[4, 0]], dtype=torch.long), (1, 2))],
+        examples=[
+            call((5, 3), 0, ONCE, (2, 3)),
+            call((3, 5), -1, exactly([[4, 0]], dtype=torch.long), (1, 2)),
+        ],
     ),
     op(
         "x.scatter(dim, index, value), torch.scatter(x, dim, index, value)",
@@ -193,7 +194,9 @@ TABLES = [
         dweight=lambda dy, index, weight, padding_idx: torch.zeros_like(weight).index_put(
             (index,), unmasked(dy, index, weight, padding_idx), accumulate=True
         ),
-        why={"weight": "each row sums the gradients of its look-ups, and the padding's row gets none"},
+        why={
+            "weight": "each row sums the gradients of its look-ups, and the padding's row gets none"
+        },
         examples=[
             call(index(2, 6, below=4), (4, 3), padding_idx=1),
             call(index(7, below=4), (4, 3), padding_idx=-1),
@@ -224,7 +227,11 @@ MASKS = [
         dx=lambda dy, mask: dy.masked_fill(mask, 0),
         dvalue=lambda dy, mask: dy.masked_fill(~mask, 0),
         why={"x": MASKED, "value": "the value stands everywhere that the mask is set"},
-        examples=[call((3, 4), mask(3, 4), ()), call((3, 4), mask(4), ()), call((3,), mask(2, 1), ())],
+        examples=[
+            call((3, 4), mask(3, 4), ()),
+            call((3, 4), mask(4), ()),
+            call((3,), mask(2, 1), ()),
+        ],
     ),
     op(
         "x.masked_select(mask), torch.masked_select(x, mask)",

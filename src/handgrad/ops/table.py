@@ -91,7 +91,7 @@ class Table:
         for row, spelling, swapped in self.by_function.get(function, ()):
             bound = bind(spelling, args[::-1] if swapped else args, kwargs)
             if bound is not None and applies(row, bound):
-                return row, fill(row, bound)
+                return row, written(row, fill(row, bound))
         return None
 
 
@@ -115,6 +115,12 @@ def fill(row: Op, bound: Mapping[str, Any]) -> dict[str, Any]:
         if not p.constant:
             full[p.name] = bound.get(p.name, p.default)
     return full | dict(bound)
+
+
+def written(row: Op, bound: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what the row's first spelling says; what another takes besides changes no result."""
+    known = {p.name for p in row.spellings[0].params}
+    return {name: value for name, value in bound.items() if name in known}
 
 
 def bind(

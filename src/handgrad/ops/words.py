@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
 from handgrad.ir import Static
-from handgrad.ops.numbers import is_exactly, write
+from handgrad.ops.numbers import is_exactly
 
 __all__ = [
     "align",
     "along_channels",
-    "as_indices",
     "axes",
     "bare",
     "count",
@@ -93,25 +90,6 @@ def over_channels(dy: Any) -> Any:
     return dy.sum(dim=rest) if dy.ndim > 2 else dy
 
 
-def as_indices(index: Any) -> tuple[Any, ...]:
-    """Return an index as the tuple of index tensors that `index_put` takes."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return tuple(torch.arange(stop(part)) if is_range(part) else part for part in parts)
-
-
 def bare(part: Any) -> Any:
     """Return a range or slice without its text."""
     return part.value if isinstance(part, Static) else part
-
-
-def is_range(part: Any) -> bool:
-    """Tell whether part of an index is `range(stop)`."""
-    value = bare(part)
-    return isinstance(value, range) and value.start == 0 and value.step == 1
-
-
-def stop(part: Any) -> Any:
-    """Return where `range(stop)` ends, as it is written."""
-    if isinstance(part, Static):
-        return write(part.value.stop, part.text.removeprefix("range(").removesuffix(")"))
-    return part.stop

@@ -76,11 +76,13 @@ def mark_validation(axes: Axes, loss: float | None) -> None:
         return
     axes.axhline(math.log10(loss), color=QUIET, linewidth=0.8, linestyle="--")
     axes.annotate(
-        f"validation loss at the end: {loss:.3f} ",
+        f"validation loss after training: {loss:.3f}",
         (0.01, math.log10(loss)),
+        textcoords="offset points",
+        xytext=(0, -4),
         xycoords=("axes fraction", "data"),
         ha="left",
-        va="bottom",
+        va="top",
         color=QUIET,
     )
 
@@ -92,7 +94,7 @@ def loss_axis(axes: Axes) -> None:
     low, high = axes.get_ylim()
     right = axes.twinx()
     right.set_ylim(low, high)
-    ticks = MaxNLocator(8).tick_values(10**low, 10**high)
+    ticks = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(10**low, 10**high)
     inside = [float(tick) for tick in ticks if 10**low <= tick <= 10**high]
     right.set_yticks([math.log10(tick) for tick in inside], [f"{tick:g}" for tick in inside])
     right.set_ylabel("loss", color=INK)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
@@ -19,6 +20,7 @@ from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes
 SMOOTH = 0.99  # of the loss beside the bar
+FURTHER = 4  # columns that a line's continuation starts further in
 OFTEN = 20  # steps between two moves of the bar
 
 
@@ -95,9 +97,29 @@ def rich(block: Heading | Paragraph | Code | Columns) -> RenderableType:
         case Paragraph(text, warning):
             return Text(text, "bold yellow" if warning else "")
         case Code(text):
-            return Padding(code(text), (0, 0, 0, 2))
+            return Padding(Folded(text), (0, 0, 0, 2))
         case Columns():
             return Padding(table(block), (0, 0, 0, 2))
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Code in colour; what does not fit on a line goes on below it, further in."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.text.splitlines():
+            margin = len(line) - len(line.lstrip()) + FURTHER
+            shown = code(line)
+            shown.no_wrap = False
+            if shown.cell_len <= options.max_width:
+                yield shown
+                continue
+            first, *rest = shown.wrap(console, options.max_width - FURTHER)
+            yield first
+            for part in Text(" ").join(rest).wrap(console, options.max_width - margin):
+                yield Padding(part, (0, 0, 0, margin))
 
 
 def table(block: Columns) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from handgrad.check import Row, Verdict
@@ -88,8 +88,19 @@ def line_by_line(result: LineByLine) -> list[Block]:
         Code(listing(result.backward)),
         Paragraph("Each gradient beside autograd's, for every variable and parameter."),
         compared(rows),
-        Paragraph(f"{verdict}, {exact} of them to the last bit.", warning=bool(wrong)),
+        Paragraph(f"{verdict}, {exact} of them to the last bit.{because(rows)}", bool(wrong)),
     ]
+
+
+def because(rows: Sequence[Row]) -> str:
+    """Return why the last bits differ from some row on, where that is known."""
+    first = next((row.name for row in rows if not row.exact), "")
+    if first != "dhpreact":
+        return ""
+    return (
+        " From dhpreact on the last bits differ, because PyTorch's kernel for tanh rounds once "
+        "where two operations round twice."
+    )
 
 
 def shapes(result: LineByLine) -> Columns:
@@ -103,7 +114,7 @@ def shapes(result: LineByLine) -> Columns:
 
 def compared(rows: Iterable[Row]) -> Columns:
     """Return a row for each gradient, as `cmp` has it, with its shape and its verdict."""
-    heads = ("gradient", "shape", "exact", "approximate", "maxdiff", "verdict")
+    heads = ("gradient", "shape", "exact", "approx", "maxdiff", "verdict")
     body = tuple(
         (
             row.name,
@@ -188,7 +199,7 @@ def trained(result: Trained) -> list[Block]:
         *names(result),
         Paragraph(
             "How large the updates are beside their parameters: log10 of the ratio of their "
-            "standard deviations, the median over the steps. About -3 is healthy."
+            "standard deviations, the median over the steps. About -3 is healthy." + useless(run)
         ),
         ratios(run),
     ]
@@ -227,6 +238,14 @@ def names(result: Trained) -> list[Block]:
         ),
         Paragraph(", ".join(word or "(empty)" for word in result.samples)),
     ]
+
+
+def useless(run: Training) -> str:
+    """Return why b1 hardly moves, if that is what was measured."""
+    found = run.ratios.get("b1", ())
+    if not found or median(found) > -6:
+        return ""
+    return " Batch norm takes b1 out again, so its gradient is zero but for rounding."
 
 
 def ratios(run: Training) -> Columns:

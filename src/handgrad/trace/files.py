@@ -22,6 +22,8 @@ from handgrad.trace.source import is_library
 from handgrad.trace.ways import finish, last_output, run_recorded, trace
 
 LARGEST = 4 * 2**20  # bytes; no forward pass is longer
+PACKAGE = Path(__file__).resolve().parents[1]
+WATCHING = ("__torch_function__", "observe")  # the recorder's, in which the user's torch call runs
 
 
 def trace_file(target: str) -> Trace:
@@ -36,6 +38,8 @@ def trace_file(target: str) -> Trace:
     """
     path, function = split_target(target)
     text = read_source(path)
+    if not text.strip():
+        raise BadInput("the file is empty", where=str(path), hint="write a forward pass into it")
     code = compiled(path, text)
     chosen = function or implied_function(text)
     scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
@@ -44,6 +48,7 @@ def trace_file(target: str) -> Trace:
         if chosen is None:
             recorder = Recorder()
             run_recorded(recorder, lambda: exec(code, scope), (), {})
+            refuse_no_forward(path, recorder, scope)
             return finish(recorder, last_output(recorder), setup_is_input=True)
         exec(code, scope)
         forward = scope.get(chosen)
@@ -58,8 +63,8 @@ def split_target(target: str) -> tuple[Path, str | None]:
     path = Path(target)
     if ":" in target and not path.exists():
         head, _, tail = target.rpartition(":")
-        if tail.isidentifier():
-            return Path(head), tail
+        if tail.isidentifier() or Path(head).is_file():
+            return Path(head), tail or None
     return path, None
 
 
@@ -100,8 +105,9 @@ def compiled(path: Path, text: str) -> CodeType:
     try:
         return compile(text, str(path), "exec")
     except SyntaxError as error:
-        column = " " * ((error.offset or 1) - 1)
         line = (error.text or "").rstrip("\n")
+        before = line[: max((error.offset or 1) - 1, 0)]
+        column = "".join(c if c == "\t" else " " for c in before)
         raise UserCodeFailed(
             f"{type(error).__name__}: {error.msg}",
             where=f"{path}:{error.lineno}",
@@ -156,13 +162,43 @@ def no_function(path: Path, name: str, scope: dict[str, Any]) -> BadInput:
     """Say that a file has no such function, and which it has."""
     import difflib
 
-    known = [n for n, v in scope.items() if inspect.isfunction(v) or isinstance(v, torch.nn.Module)]
+    known = callables(scope)
     close = difflib.get_close_matches(name, known, 1)
     return BadInput(
-        f"{path} has no function {name}",
+        f"no function {name} in this file",
+        where=str(path),
         why=f"it has {', '.join(known)}" if known else "it has no functions",
         hint=f"{path}:{close[0]}" if close else "name one of its functions",
     )
+
+
+def callables(scope: dict[str, Any]) -> list[str]:
+    """Return the names of the functions and modules of a file."""
+    return [n for n, v in scope.items() if inspect.isfunction(v) or isinstance(v, torch.nn.Module)]
+
+
+def refuse_no_forward(path: Path, recorder: Recorder, scope: dict[str, Any]) -> None:
+    """Refuse a top level that is no forward pass.
+
+    Raises:
+        BadInput: its `loss` is no tensor, or it makes nothing and has only functions.
+    """
+    if "loss" in scope and not isinstance(scope["loss"], torch.Tensor):
+        reads = [note.place for note in recorder.notes if note.kind == "item" and note.place]
+        raise BadInput(
+            f"loss is of type {type(scope['loss']).__name__}, not a tensor, so it has no gradient",
+            where=str(reads[-1].span if reads else path),
+            why=reads[-1].text if reads else "",
+            hint="keep the tensor: leave out .item() or float()",
+        )
+    known = callables(scope)
+    if known and not any(value.op is not None for value in recorder.values if value.requires):
+        raise BadInput(
+            "the file makes no `loss`, and has no function `forward` and no module `model`",
+            where=str(path),
+            why=f"it has {', '.join(known)}",
+            hint=f"name what to trace: {path}:{known[0]}",
+        )
 
 
 @contextmanager
@@ -170,32 +206,59 @@ def users_code(path: Path) -> Iterator[None]:
     """Run the user's code with its folder importable; their errors are told in their lines.
 
     Raises:
-        UserCodeFailed: the code raised.
+        HandgradError: the code cannot be traced, or it raised.
     """
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
         yield
-    except HandgradError:
-        raise
+    except HandgradError as error:
+        if error.where:
+            raise
+        where = str(path)
+        raise type(error)(error.what, where=where, why=error.why, hint=error.hint) from error
     except SystemExit as error:
-        raise UserCodeFailed(f"the file called exit ({error.code})", where=str(path)) from error
+        raise UserCodeFailed(
+            f"the file called exit({error.code!r})",
+            where=str(path),
+            hint="leave the call out, or trace one of its functions: FILE:FUNCTION",
+        ) from error
     except Exception as error:
-        raise failed(path, error) from error
+        theirs = users_frames(error)
+        if not theirs:
+            raise
+        raise failed(path, theirs[-1], error) from error
     finally:
         if folder in sys.path:
             sys.path.remove(folder)
 
 
-def failed(path: Path, error: Exception) -> UserCodeFailed:
-    """Say what the user's code raised, at the last line that is theirs."""
+def users_frames(error: Exception) -> list[traceback.FrameSummary]:
+    """Return the frames of the user's code; none where it was handgrad that failed, not they."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not is_library(f.filename) and "handgrad" not in f.filename]
-    last = theirs[-1] if theirs else None
+    places = [k for k, frame in enumerate(frames) if not is_ours(frame) and not is_torch(frame)]
+    after = frames[places[-1] + 1 :] if places else []
+    if any(is_ours(frame) and frame.name not in WATCHING for frame in after):
+        return []
+    return [frames[k] for k in places]
+
+
+def is_ours(frame: traceback.FrameSummary) -> bool:
+    """Tell whether a frame runs handgrad's code."""
+    return Path(frame.filename).resolve().is_relative_to(PACKAGE)
+
+
+def is_torch(frame: traceback.FrameSummary) -> bool:
+    """Tell whether a frame runs torch's code or the standard library's."""
+    return is_library(frame.filename)
+
+
+def failed(path: Path, frame: traceback.FrameSummary, error: Exception) -> UserCodeFailed:
+    """Say what the user's code raised, at the last line that is theirs."""
     message = str(error).splitlines()[0] if str(error) else ""
     return UserCodeFailed(
         f"{type(error).__name__}: {message}".rstrip(": "),
-        where=f"{last.filename}:{last.lineno}" if last else str(path),
-        why=(last.line or "") if last else "",
-        hint="the forward pass must run by itself first: python " + str(path),
+        where=f"{frame.filename}:{frame.lineno}",
+        why=frame.line or "",
+        hint=f"the forward pass must run by itself first: python {path}",
     )

@@ -113,6 +113,7 @@ def wanted_leaves(
     if not chosen:
         raise BadInput(
             "no argument is a floating-point tensor, so nothing has a gradient",
+            why=", ".join(f"{name} is {dtype_name(t)}" for name, t in known.items()),
             hint="pass parameters as float tensors",
         )
     return chosen
@@ -167,11 +168,50 @@ def cut_off(recorder: Recorder) -> BadInput:
     return BadInput(
         "the output does not depend on any leaf, so there is nothing to derive",
         where=str(note.place.span) if note and note.place else "",
-        why=f"the path is cut here: {note.place.text}" if note and note.place else "",
+        why=f"the path is cut here: {note.place.text}" if note and note.place else unused(recorder),
         hint="leave out the detach, .item() or no_grad on the way to the loss"
         if note
         else "set requires_grad=True on the parameters, or pass them as arguments",
     )
+
+
+def unused(recorder: Recorder) -> str:
+    """Say why nothing depends on a leaf: there is none, or no line reads it."""
+    leaves = [v for v in recorder.values if v.op is None and v.requires]
+    if leaves:
+        return f"no line makes anything of {', '.join(map(name_given, leaves))}"
+    named = {name_given(v): v.tensor for v in recorder.values if name_given(v)}
+    if named and not any(tensor.is_floating_point() for tensor in named.values()):
+        told = ", ".join(f"{name} is {dtype_name(tensor)}" for name, tensor in named.items())
+        return f"{told}: only floating-point tensors have gradients"
+    return "no tensor requires a gradient"
+
+
+def name_given(value: Value) -> str:
+    """Return what the user calls a value, empty if that is not known."""
+    return value.names[0][1] if value.names else value.hint
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """Return a dtype as `int64`."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def refuse_complex(recorder: Recorder, output: Value) -> None:
+    """Refuse a forward pass through complex numbers.
+
+    Raises:
+        BadInput: a tensor with a gradient is complex.
+    """
+    for value in recorder.values:
+        if value.requires and value.tensor.is_complex() and value.order <= output.order:
+            raise BadInput(
+                f"{name_given(value) or 'a tensor'} is complex ({value.tensor.dtype}); "
+                "handgrad works on real tensors",
+                where=str(value.place.span) if value.place else "",
+                why=value.place.text if value.place else "",
+                hint="write real and imaginary part as two real tensors",
+            )
 
 
 def finish(
@@ -185,6 +225,7 @@ def finish(
     Raises:
         BadInput: the output is no scalar and there is no upstream gradient in its shape.
     """
+    refuse_complex(recorder, output)
     shape = list(output.tensor.shape)
     if upstream is None and output.tensor.numel() != 1:
         raise BadInput(
@@ -252,9 +293,11 @@ def last_output(recorder: Recorder) -> Value:
     Raises:
         BadInput: there is none.
     """
-    made = [v for v in recorder.values if v.op is not None and v.requires]
-    named = [v for v in made if any(depth == 0 and name == "loss" for depth, name, *_ in v.names)]
-    if not made:
+    every = [v for v in recorder.values if v.op is not None]
+    made = [v for v in every if v.requires]
+    losses = [v for v in every if any(d == 0 and name == "loss" for d, name, *_ in v.names)]
+    named = [v for v in losses if v.requires]
+    if not made or (losses and not named):
         raise cut_off(recorder)
     scalars = [v for v in made if v.names and v.tensor.ndim == 0]
     return (named or scalars or [v for v in made if v.names] or made)[-1]

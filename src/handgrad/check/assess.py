@@ -1,0 +1,187 @@
+"""From what was judged to a report: a row for each gradient, in the order of the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from handgrad.check.compare import notebook, verdict_of
+from handgrad.check.diagnose import diagnose
+from handgrad.check.judge import Judge, Local
+from handgrad.check.report import Diagnosis, Report, Row, Verdict
+from handgrad.check.run import Write
+from handgrad.check.scale import in_double, scales
+
+
+def assess(judge: Judge) -> Report:
+    """Judge every gradient that the backward pass writes, and list those it leaves out."""
+    sizes, exact = scales(judge.trace), in_double(judge.trace)
+    rows: dict[str, Row] = {}
+    names = [n for n in judge.run.writes if judge.primal(n) is not None]
+    names.sort(key=lambda n: judge.run.writes[n][-1].statement)
+    for name in names:
+        primal = judge.primal(name)
+        assert primal is not None
+        rows[name] = Assessor(judge, sizes[primal], exact[primal], rows).row(name, primal)
+    left_out = [
+        Row("d" + leaf, Verdict.TO_DO, expected_shape=tuple(judge.trace.values[leaf].shape))
+        for leaf in judge.trace.leaves
+        if leaf in judge.trace.grads and "d" + leaf not in rows
+        and not any(judge.primal(n) == leaf for n in rows)
+    ]
+    return Report((*rows.values(), *left_out), tuple(judge.run.supplied))
+
+
+class Assessor:
+    """Judge one gradient, knowing the rows before it."""
+
+    def __init__(
+        self, judge: Judge, scale: float, exact: torch.Tensor, rows: Mapping[str, Row]
+    ) -> None:
+        self.judge, self.scale, self.exact, self.rows = judge, scale, exact, rows
+
+    def row(self, name: str, primal: str) -> Row:
+        """Return the row of one gradient."""
+        judge = self.judge
+        truth = judge.trace.grads[primal]
+        chain = judge.chain(name)
+        given = chain[-1].value
+        row = self.placed(Row(name, Verdict.WRONG, expected_shape=tuple(truth.shape)), chain[-1])
+        if given is None:
+            return replace(row, verdict=Verdict.TO_DO)
+        failed = next((f for f in judge.run.failures if f.statement in judge.slice_of(name)), None)
+        if failed is not None:
+            text = judge.body[failed.statement]
+            return replace(row, note=f"line {text.line} raised {failed.error}")
+        tensor = given if isinstance(given, torch.Tensor) else torch.as_tensor(given)
+        exact, approximate, maxdiff = notebook(tensor, truth)
+        row = replace(
+            row, shape=tuple(tensor.shape), exact=exact, approximate=approximate, maxdiff=maxdiff
+        )
+        return self.judged(row, name, tensor, truth)
+
+    def placed(self, row: Row, write: Write) -> Row:
+        """Return a row at the statement of a write."""
+        statement = self.judge.body[write.statement]
+        return replace(row, line=statement.first_line, number=statement.line)
+
+    def judged(self, row: Row, name: str, given: torch.Tensor, truth: torch.Tensor) -> Row:
+        """Return the row with its verdict: structure first, then the value alone."""
+        touched = self.shared_memory(name)
+        if touched is not None:
+            write, diagnosis = touched
+            return replace(self.placed(row, write), diagnosis=diagnosis)
+        local = self.judge.local(name)
+        if local.error:
+            return replace(row, verdict=Verdict.UNCONFIRMED, note=local.error)
+        if given.shape != truth.shape:
+            return self.misshapen(row, name, given, local)
+        if given.dtype != truth.dtype:
+            note = f"dtype {given.dtype}, should be {truth.dtype}"
+            return replace(row, note=note, diagnosis=wrong_dtype(name, given, truth))
+        if local.zero:
+            note = "zero at every point that was tried, so any formula would pass"
+            return replace(row, verdict=Verdict.UNTESTED, note=note)
+        if not local.right:
+            guilty = self.placed(row, self.guilty(name))
+            return replace(guilty, diagnosis=diagnose(self.judge, local, name))
+        return self.as_it_ran(row, name, given, truth, local)
+
+    def misshapen(self, row: Row, name: str, given: torch.Tensor, local: Local) -> Row:
+        """Return the row of a gradient of the wrong shape."""
+        note = f"shape {list(given.shape)}, should be {list(row.expected_shape)}"
+        same = all(v.numel() == e.numel() for v, e in zip(local.values, local.full, strict=True))
+        reshaped = [v.reshape(e.shape) for v, e in zip(local.values, local.full, strict=True)] if same else []
+        again = replace_values(local, reshaped) if same else local
+        verdict = Verdict.SHAPE if same and again.right else Verdict.WRONG
+        row = replace(row, verdict=verdict, note=note)
+        return replace(row, diagnosis=diagnose(self.judge, local, name))
+
+    def as_it_ran(
+        self, row: Row, name: str, given: torch.Tensor, truth: torch.Tensor, local: Local
+    ) -> Row:
+        """Return the row of a line that is right alone: is its value right too, as it ran?"""
+        verdict, note = verdict_of(given, truth, self.exact, self.scale)
+        if verdict.good:
+            return replace(row, verdict=verdict)
+        if verdict is Verdict.UNTESTED:
+            finite = bool(given.isfinite().all())
+            return replace(row, verdict=Verdict.CORRECT if finite else verdict, note="" if finite else note)
+        upstream = [r for n, r in self.rows.items() if self.judge.primal(n) in local.cuts]
+        if any(not r.verdict.good or r.inherits for r in upstream):
+            return replace(row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above")
+        stale = self.stale(name)
+        if stale is not None:
+            return replace(row, diagnosis=stale, note=note)
+        return replace(row, verdict=Verdict.UNCONFIRMED, note=f"right alone, {note} as it ran")
+
+    def guilty(self, name: str) -> Write:
+        """Return the write after which the value is no longer a right partial sum."""
+        chain = self.judge.chain(name)
+        good = False
+        for write in chain:
+            part = self.judge.local(name, upto=write.statement)
+            nothing = not part.cuts and not any(bool(v.any()) for v in part.values)
+            fine = nothing or part.right or part.partial
+            if good and not fine:
+                return write
+            good = fine
+        return chain[-1]
+
+    def shared_memory(self, name: str) -> tuple[Write, Diagnosis] | None:
+        """Return the write that also changed a forward value or another gradient, if one did."""
+        judge = self.judge
+        for write in judge.run.writes[name]:
+            changed = [n for n, place in judge.run.mutated if place == write.statement]
+            others = [n for n in write.shares if n != name and judge.primal(n) is not None]
+            for other in [*changed, *others]:
+                if other == name:
+                    continue
+                return write, alias(name, other, judge.body[write.statement].first_line)
+        return None
+
+    def stale(self, name: str) -> Diagnosis | None:
+        """Say that a line read a gradient before its last part was added, if it did."""
+        judge = self.judge
+        last = judge.chain(name)[-1].statement
+        for read in judge.candidates(name, judge.slice_of(name)):
+            later = [w for w in judge.run.writes.get(read, []) if w.statement > last]
+            if later:
+                text = judge.body[later[-1].statement].first_line
+                return Diagnosis(
+                    "stale",
+                    f"{name} reads {read} before it is complete: `{text}` comes later",
+                    f"alone, with the whole {read}, the line is right",
+                    f"move this line below `{text}`",
+                )
+        return None
+
+
+def replace_values(local: Local, values: list[torch.Tensor]) -> Local:
+    """Return a local result with other values."""
+    return Local(local.name, local.slice, local.cuts, values, local.expected, local.full)
+
+
+def alias(name: str, other: str, text: str) -> Diagnosis:
+    """Say that writing one name in place changed another."""
+    return Diagnosis(
+        "alias",
+        f"`{text}` also changes {other}: {name} and {other} are the same tensor",
+        f"{other} has another value after the line than before",
+        f"{name} = {other}.clone() before changing it, or a new tensor: {name} = {other} + ...",
+    )
+
+
+def wrong_dtype(name: str, given: torch.Tensor, truth: torch.Tensor) -> Diagnosis:
+    """Say that a gradient has another dtype than its primal."""
+    return Diagnosis(
+        "dtype",
+        f"{name} is {given.dtype}, its primal {truth.dtype}",
+        "shape and dtype are compared before values",
+        f"{name} = {name}.to({truth.dtype})",
+    )
+
+

@@ -1,0 +1,229 @@
+"""Judge each gradient of a backward pass alone, with random cotangents in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from handgrad.check.reference import Point, points
+from handgrad.check.run import Run, Write, run_once
+from handgrad.check.statements import Statement
+from handgrad.trace import Trace
+
+EXACT = 1e-9  # of the summands' magnitude, in float64
+
+
+@dataclass(eq=False)
+class Local:
+    """One gradient computed alone, at every point.
+
+    Attributes:
+        name: the primal.
+        slice: places of the statements that make it from other gradients.
+        cuts: the primals whose cotangents it really uses.
+        values: what the statements give, a tensor for each point; None where they failed.
+        expected: the VJP through the cuts, for each point.
+        full: the whole gradient: through the cuts and every path past them.
+        error: what was raised.
+    """
+
+    name: str
+    slice: tuple[int, ...]
+    cuts: frozenset[str] = frozenset()
+    values: list[torch.Tensor] = field(default_factory=list)
+    expected: list[torch.Tensor] = field(default_factory=list)
+    full: list[torch.Tensor] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Tell whether the values are the whole gradient."""
+        return not self.error and all(map(equal, self.values, self.full))
+
+    @property
+    def partial(self) -> bool:
+        """Tell whether the values are right for the paths they use, and some path is missing."""
+        return not self.error and not self.right and all(map(equal, self.values, self.expected))
+
+    @property
+    def zero(self) -> bool:
+        """Tell whether there is nothing to see: zero expected, and zero found."""
+        return not any(bool(e.any()) for e in self.full) and not any(bool(v.any()) for v in self.values)
+
+
+def equal(value: torch.Tensor, truth: torch.Tensor) -> bool:
+    """Tell whether two float64 tensors are the same but for rounding."""
+    if value.shape != truth.shape:
+        return False
+    if not truth.numel():
+        return True
+    scale = float(truth.abs().max())
+    return bool((value - truth).abs().max() <= EXACT * scale) if scale else not bool(value.any())
+
+
+class Judge:
+    """Everything needed to judge gradients one by one.
+
+    Args:
+        trace: the forward pass.
+        body: the statements of the user's backward pass.
+        environment: other names that they may read: sizes, helper functions, constants.
+    """
+
+    def __init__(
+        self, trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any] | None = None
+    ) -> None:
+        self.trace, self.body = trace, body
+        self.environment = dict(environment or {})
+        self.points = points(trace)
+        self.missing = {"d" + n: g for n, g in trace.grads.items()}
+        self.run = self.first_run()
+
+    def first_run(self) -> Run:
+        """Run the whole backward pass as it stands, in the user's own dtype."""
+        scope = {**self.environment, "torch": torch, "F": torch.nn.functional}
+        scope |= self.trace.program.scalars
+        scope |= {n: v.clone() for n, v in self.trace.values.items()}
+        scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
+        scope["d" + self.trace.output] = self.trace.upstream.clone()
+        forward = frozenset(self.trace.values) | frozenset(self.trace.aliases)
+        return run_once(self.body, scope, forward, self.missing)
+
+    def primal(self, name: str) -> str | None:
+        """Return the forward name of a gradient's name, None if it is no gradient."""
+        if not name.startswith("d"):
+            return None
+        found = self.trace.aliases.get(name[1:], name[1:])
+        return found if found in self.trace.grads else None
+
+    def chain(self, name: str) -> list[Write]:
+        """Return the writes that make a name's last value: from the last new tensor on.
+
+        An assignment that reads the name's own earlier value goes on with that value.
+        """
+        writes = self.run.writes.get(name, [])
+        start = 0
+        for place, write in enumerate(writes):
+            statement = self.body[write.statement]
+            if write.fresh and name not in statement.reads:
+                start = place
+        return writes[start:]
+
+    def slice_of(self, name: str, upto: int | None = None) -> tuple[int, ...]:
+        """Return the statements that make a name, from gradients and forward values.
+
+        Args:
+            name: the gradient.
+            upto: the last statement to count, the name's last write by default.
+        """
+        chain = [w for w in self.chain(name) if upto is None or w.statement <= upto]
+        needed: set[int] = {w.statement for w in chain}
+        todo = list(needed)
+        while todo:
+            place = todo.pop()
+            for read in self.intermediate_reads(place, name):
+                for earlier in self.makers(read, place):
+                    if earlier not in needed:
+                        needed.add(earlier)
+                        todo.append(earlier)
+        return tuple(sorted(needed))
+
+    def intermediate_reads(self, place: int, name: str) -> Iterator[str]:
+        """Yield what a statement reads that is neither a gradient nor a forward value."""
+        for read in self.body[place].reads:
+            if read in self.run.writes and (self.primal(read) is None or read == name):
+                yield read
+
+    def makers(self, name: str, before: int) -> Iterator[int]:
+        """Yield the statements that made what a name held at a place."""
+        writes = [w for w in self.run.writes[name] if w.statement < before]
+        start = max((k for k, w in enumerate(writes) if w.fresh), default=0)
+        for write in writes[start:]:
+            yield write.statement
+
+    def local(self, name: str, upto: int | None = None) -> Local:
+        """Compute a gradient alone at every point.
+
+        Args:
+            name: the gradient, `dlogits`.
+            upto: leave out statements after this one.
+        """
+        primal = self.primal(name)
+        assert primal is not None
+        found = Local(primal, self.slice_of(name, upto))
+        try:
+            found.values = [self.evaluate(name, found.slice, p, p.cotangents) for p in self.points]
+        except Exception as error:  # the user's own code may raise anything
+            found.error = f"{type(error).__name__}: {error}"
+            return found
+        found.cuts = self.cuts(name, found)
+        whole = found.cuts | {self.trace.output}
+        for point in self.points:
+            found.expected.append(point.expected(primal, found.cuts or whole))
+            found.full.append(point.expected(primal, whole))
+        return found
+
+    def candidates(self, name: str, places: tuple[int, ...]) -> list[str]:
+        """Return the gradients, other than a name itself, that statements read."""
+        read = {r for place in places for r in self.body[place].reads}
+        return sorted(r for r in read if r != name and self.primal(r) is not None)
+
+    def cuts(self, name: str, found: Local) -> frozenset[str]:
+        """Return the primals of the gradients that a value really depends on.
+
+        A gradient that is read for its shape alone is none of them.
+        """
+        point, value = self.points[0], found.values[0]
+        used = set()
+        for read in self.candidates(name, found.slice):
+            primal = self.primal(read)
+            assert primal is not None
+            changed = dict(point.cotangents)
+            changed[primal] = changed[primal] * 1.7 + 0.3
+            again = self.evaluate(name, found.slice, point, changed)
+            if again.shape != value.shape or not torch.equal(again, value):
+                used.add(primal)
+        return frozenset(used)
+
+    def evaluate(
+        self, name: str, places: tuple[int, ...], point: Point, cotangents: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Run statements at a point with given cotangents and return what a name then holds."""
+        scope = self.scope_at(point)
+        for primal, cotangent in cotangents.items():
+            scope["d" + primal] = cotangent.clone()
+        for other, primal in self.trace.aliases.items():
+            if primal in cotangents:
+                scope["d" + other] = scope["d" + primal]
+        scope.pop(name, None)
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.no_grad():
+                for place in places:
+                    exec(self.body[place].code, scope)
+        finally:
+            torch.set_default_dtype(default)
+        value = scope[name]
+        if not isinstance(value, torch.Tensor):
+            value = torch.as_tensor(value)
+        return value.detach().double() if value.is_floating_point() else value.detach().double()
+
+    def scope_at(self, point: Point) -> dict[str, Any]:
+        """Return what statements may read at a point, in float64, each tensor a copy."""
+        scope = {n: widened(v) for n, v in self.environment.items()}
+        scope |= {
+            n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in point.values.items()
+        }
+        scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
+        return scope
+
+
+def widened(value: Any) -> Any:
+    """Return a floating tensor in float64, anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().double() if value.is_floating_point() else value.detach().clone()
+    return value

@@ -1,0 +1,127 @@
+"""What a gradient should be, given just the gradients it was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.ir import Line
+from handgrad.trace import Trace
+
+
+@dataclass(eq=False)
+class Point:
+    """The forward pass in float64 at one point, with a random cotangent for every name.
+
+    Attributes:
+        values: every forward value.
+        cotangents: a random cotangent in the shape of each, 1 for the output.
+    """
+
+    trace: Trace
+    values: dict[str, Any]
+    cotangents: dict[str, torch.Tensor]
+    codes: dict[str, CodeType]
+    memo: dict[tuple[str, frozenset[str]], torch.Tensor] = field(default_factory=dict)
+
+    def expected(self, name: str, cuts: frozenset[str]) -> torch.Tensor:
+        """Return the VJP to a name through exactly the cut names.
+
+        Each cut name's cotangent is the random one; a path that passes a cut name ends there.
+
+        Args:
+            name: the primal whose cotangent is wanted.
+            cuts: the names whose cotangents are given.
+        """
+        key = name, cuts
+        if key not in self.memo:
+            self.memo[key] = self.through(name, cuts)
+        return self.memo[key]
+
+    def through(self, name: str, cuts: frozenset[str]) -> torch.Tensor:
+        """Run the lines below a name again with autograd, cut at the given names."""
+        start = self.values[name].detach().clone().requires_grad_()
+        scope = dict(self.values)
+        scope[name] = start
+        total = torch.zeros((), dtype=torch.float64)
+        reached = {name}
+        for line in self.trace.lines:
+            if name in line.targets or not line.differentiable:
+                continue
+            if not reached & set(reads(line)):
+                continue
+            exec(self.codes[line.text], scope)
+            reached.update(line.targets)
+            for target in line.targets:
+                if target in cuts:
+                    total = total + (self.cotangents[target] * scope[target]).sum()
+                    scope[target] = scope[target].detach()
+                    reached.discard(target)
+        if name in cuts and name == self.trace.output:
+            return self.cotangents[name]
+        if not total.requires_grad:
+            return torch.zeros_like(start)
+        (grad,) = torch.autograd.grad(total, start, allow_unused=True)
+        return torch.zeros_like(start) if grad is None else grad
+
+
+def reads(line: Line) -> list[str]:
+    """Return the names that a forward line reads."""
+    from handgrad.ir import names
+
+    return names(line.expr)
+
+
+def points(trace: Trace, seed: int = 0) -> tuple[Point, ...]:
+    """Return the run's own point and one nearby, where masks and winners differ.
+
+    A mistake in a branch that the run never took, or at a parameter that starts at zero, shows
+    only at the second.
+    """
+    codes = {line.text: compile(line.text, "<forward>", "exec") for line in trace.lines}
+    generator = torch.Generator().manual_seed(seed + 20)
+    made = [point_at(trace, codes, generator, shift) for shift in (0.0, 0.35)]
+    return tuple(p for p in made if p is not None)
+
+
+def point_at(
+    trace: Trace, codes: Mapping[str, CodeType], generator: torch.Generator, shift: float
+) -> Point | None:
+    """Return the forward pass with its leaves moved by a random part of their size."""
+    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    for name in trace.program.inputs:
+        value = trace.values[name.name]
+        if value.is_floating_point():
+            value = value.double()
+            if shift and name.name in trace.leaves:
+                size = value.std() if value.numel() > 1 else value.abs()
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+                value = value + shift * (float(size) or 1.0) * noise
+        scope[name.name] = value.clone()
+    with torch.no_grad():
+        for line in trace.lines:
+            if line.differentiable:
+                try:
+                    exec(codes[line.text], scope)
+                except RuntimeError:
+                    return None
+            else:
+                for target in line.targets:
+                    value = trace.values[target]
+                    scope[target] = value.double() if value.is_floating_point() else value.clone()
+    if not bool(scope[trace.output].isfinite().all()):
+        return None
+    values = {name: scope[name] for name in trace.values}
+    cotangents = {
+        name: torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    }
+    cotangents[trace.output] = trace.upstream.double()
+    environment = {"torch": torch, "F": F, **trace.program.scalars, **values}
+    return Point(trace, environment, cotangents, dict(codes))

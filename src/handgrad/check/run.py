@@ -1,0 +1,138 @@
+"""Run a person's backward pass once as it stands, and note what each statement did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from handgrad.check.statements import Statement
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write of a name: which statement, whether the tensor was made anew, its value then.
+
+    Attributes:
+        statement: place of the statement.
+        fresh: a new tensor, not a change of the one that was there.
+        value: what the name held afterwards.
+        shares: other names on the same memory, when it was changed in place.
+    """
+
+    statement: int
+    fresh: bool
+    value: Any
+    shares: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A statement that raised."""
+
+    statement: int
+    error: str
+
+
+@dataclass
+class Run:
+    """What happened.
+
+    Attributes:
+        writes: for each name, its writes in order.
+        failures: the statements that raised.
+        supplied: gradients that were read and never assigned, given from the trace.
+        mutated: forward names that a statement changed, with the statement.
+    """
+
+    writes: dict[str, list[Write]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    supplied: list[str] = field(default_factory=list)
+    mutated: list[tuple[str, int]] = field(default_factory=list)
+
+    def final(self, name: str) -> Any:
+        """Return what a name held at the end."""
+        return self.writes[name][-1].value
+
+
+def run_once(
+    body: tuple[Statement, ...], scope: dict[str, Any], forward: frozenset[str], missing: Mapping[str, Any]
+) -> Run:
+    """Run the statements in order.
+
+    Args:
+        body: the statements.
+        scope: what they start with; changed by them.
+        forward: names of the forward pass, restored when a statement changes them.
+        missing: gradients to supply where one is read that nothing assigned.
+    """
+    run = Run()
+    assigned = {name for statement in body for name in statement.assigns}
+    for name in sorted({n for s in body for n in s.reads} & set(missing) - assigned):
+        scope[name] = missing[name].clone()
+        run.supplied.append(name)
+    for place, statement in enumerate(body):
+        before = {n: (v, v._version) for n, v in scope.items() if isinstance(v, torch.Tensor)}
+        kept = {n: v.clone() for n, (v, _) in before.items() if n in forward and n in touched(statement, scope)}
+        for name in statement.reads & set(missing):
+            scope.setdefault(name, missing[name].clone())
+        try:
+            with torch.no_grad():
+                exec(statement.code, scope)
+        except Exception as error:  # the user's own code may raise anything
+            run.failures.append(Failure(place, f"{type(error).__name__}: {error}"))
+        note_writes(run, place, statement, scope, before)
+        for name, value in kept.items():
+            old, version = before[name]
+            if old._version != version and not torch.equal(old, value):
+                run.mutated.append((name, place))
+                scope[name] = value if scope.get(name) is old else scope[name]
+                forget(run, name, place)
+    return run
+
+
+def touched(statement: Statement, scope: Mapping[str, Any]) -> set[str]:
+    """Return the names whose memory a statement could change: those it reads, and their sharers."""
+    storages = {
+        scope[name].untyped_storage().data_ptr()
+        for name in statement.reads | statement.assigns
+        if isinstance(scope.get(name), torch.Tensor)
+    }
+    return {
+        name
+        for name, value in scope.items()
+        if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in storages
+    }
+
+
+def note_writes(
+    run: Run, place: int, statement: Statement, scope: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Note which names a statement bound anew, and which tensors it changed in place."""
+    changed: list[str] = []
+    for name, value in scope.items():
+        if not isinstance(value, torch.Tensor):
+            if name in statement.assigns:
+                run.writes.setdefault(name, []).append(Write(place, True, value))
+            continue
+        old = before.get(name)
+        if old is None or old[0] is not value:
+            if old is not None or name in statement.assigns or old is None:
+                run.writes.setdefault(name, []).append(Write(place, True, value.detach().clone()))
+        elif old[1] != value._version:
+            changed.append(name)
+    written = statement.assigns | statement.reads
+    for name in changed:
+        others = tuple(other for other in changed if other != name)
+        value = scope[name].detach().clone()
+        direct = name in written
+        run.writes.setdefault(name, []).append(
+            Write(place, False, value, others if direct else ())
+        )
+
+
+def forget(run: Run, name: str, place: int) -> None:
+    """Take back a write of a forward name that is restored."""
+    run.writes[name] = [w for w in run.writes.get(name, []) if w.statement != place]

@@ -1,0 +1,100 @@
+"""A backward pass as statements: what each reads, what each writes."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import CodeType
+
+from handgrad.errors import UserCodeFailed
+
+SILENT = ("cmp", "print", "display", "assert_close")  # calls that only show something
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """One statement of the user's backward pass.
+
+    Attributes:
+        text: as written.
+        line: its line in the file.
+        reads: names that it loads.
+        assigns: names that it binds anew.
+        code: it, compiled.
+    """
+
+    text: str
+    line: int
+    reads: frozenset[str]
+    assigns: frozenset[str]
+    code: CodeType
+
+    @property
+    def first_line(self) -> str:
+        """Return the first line of the text."""
+        return self.text.splitlines()[0]
+
+
+def statements(source: str, file: str = "<backward>") -> tuple[Statement, ...]:
+    """Split source text into statements; calls that only show something are left out.
+
+    Raises:
+        UserCodeFailed: the text is no Python.
+    """
+    try:
+        body = ast.parse(source, file).body
+    except SyntaxError as error:
+        raise UserCodeFailed(
+            f"{type(error).__name__}: {error.msg}",
+            where=f"{file}:{error.lineno}",
+            why=(error.text or "").rstrip(),
+            hint="mend the line and run again",
+        ) from error
+    return of_nodes(body, source, file)
+
+
+def of_nodes(body: Iterable[ast.stmt], source: str, file: str) -> tuple[Statement, ...]:
+    """Return the statements of syntax nodes."""
+    return tuple(of_node(node, source, file) for node in body if not silent(node))
+
+
+def of_node(node: ast.stmt, source: str, file: str) -> Statement:
+    """Return the statement of a syntax node."""
+    text = textwrap.dedent(ast.get_source_segment(source, node) or ast.unparse(node))
+    loads, stores = set[str](), set[str]()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            (loads if isinstance(part.ctx, ast.Load) else stores).add(part.id)
+        elif isinstance(part, ast.FunctionDef | ast.ClassDef):
+            stores.add(part.name)
+        elif isinstance(part, ast.alias):
+            stores.add((part.asname or part.name).split(".")[0])
+        if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
+            loads.add(part.target.id)
+    module = ast.Module([node], type_ignores=[])
+    code = compile(module, file, "exec")
+    return Statement(text, node.lineno, frozenset(loads), frozenset(stores), code)
+
+
+def silent(node: ast.stmt) -> bool:
+    """Tell whether a statement only shows or documents something, or asks autograd itself."""
+    if isinstance(node, ast.Expr):
+        if isinstance(node.value, ast.Constant | ast.Name | ast.Tuple | ast.Attribute):
+            return True
+        if isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func).split(".")[-1]
+            return called in SILENT or called in ("backward", "retain_grad")
+    if isinstance(node, ast.For):  # `for t in [...]: t.retain_grad()` and `p.grad = None`
+        inside = [ast.unparse(part) for part in node.body]
+        return all(text.endswith((".retain_grad()", ".grad = None")) for text in inside)
+    return isinstance(node, ast.Pass)
+
+
+def function_body(source: str, name: str, file: str) -> tuple[tuple[Statement, ...], ast.FunctionDef]:
+    """Return the statements of a function's body, its `return` aside, and the function."""
+    tree = ast.parse(source, file)
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+    body = [node for node in function.body if not isinstance(node, ast.Return)]
+    return of_nodes(body, source, file), function
