@@ -198,3 +198,14 @@ def test_users_tensors_are_left_alone():
     assert torch.equal(x, before)
     assert x.grad is None
     assert not x.requires_grad
+
+
+def test_detach_inside_a_line_stops_the_gradient_there():
+    def forward(x):
+        y = x.tanh() - x.exp().detach()
+        loss = (y * x).sum()
+        return loss
+
+    backward = agree(forward, x=double(3))
+    assert not backward.opaque
+    assert any(note.kind == "detach" for note in backward.trace.notes)

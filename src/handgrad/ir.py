@@ -40,11 +40,16 @@ class Name:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """An op applied to its arguments; `shape` and `dtype` are those of its only or first output."""
+    """An op applied to its arguments; `shape` and `dtype` are those of its only or first output.
+
+    Attributes:
+        constant: no gradient passes it: detached, or run without gradients.
+    """
 
     op: Op
     args: Mapping[str, Arg]
     outputs: tuple[tuple[Shape, torch.dtype], ...]
+    constant: bool = False
 
     @property
     def shape(self) -> Shape:

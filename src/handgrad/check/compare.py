@@ -17,7 +17,7 @@ FACTOR = 8.0  # calibrated: on 3,750 correct float32 gradients the ratio was at 
 DOUBLE = 1e-9  # of the summands' magnitude, in float64
 
 
-def check(trace: Trace, gradients: Mapping[str, Any]) -> Report:
+def check_tensors(trace: Trace, gradients: Mapping[str, Any]) -> Report:
     """Judge gradients against autograd's.
 
     Args:

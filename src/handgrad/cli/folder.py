@@ -24,8 +24,10 @@ def refuse_folder(folder: Path, names: Iterable[str]) -> None:
         there = there.parent
     if not there.is_dir():
         raise BadInput(f"{there} is a file, not a folder", hint=ELSEWHERE)
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise BadInput(f"{there} may not be written to", hint=ELSEWHERE)
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise unwritable(there, error) from error
     for path in (folder / name for name in names):
         if path.exists() and not written_by_handgrad(path):
             raise BadInput(
@@ -52,10 +54,14 @@ def save_all(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
         for temporary, place in waiting.items():
             temporary.replace(place)
     except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written to", why=error.strerror or str(error), hint=ELSEWHERE
-        ) from error
+        raise unwritable(folder, error) from error
     finally:
         for temporary in waiting:
             temporary.unlink(missing_ok=True)
     return tuple(waiting.values())
+
+
+def unwritable(folder: Path, error: OSError) -> BadInput:
+    """Say that a folder cannot be written to, and why."""
+    why = error.strerror or str(error)
+    return BadInput(f"{folder} cannot be written to", why=why, hint=ELSEWHERE)

@@ -13,7 +13,7 @@ from handgrad.derive.hoist import Hoist
 from handgrad.derive.opaque import opaque_vjp
 from handgrad.derive.sweep import Contribution, Sweep, building_for
 from handgrad.errors import Mismatch, NoRule, Undecided
-from handgrad.ir import Call, Expr, Item, Line, Name, names, walk
+from handgrad.ir import Call, Expr, Item, Line, Name, children, names, operands
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
 from handgrad.spell import spell
@@ -282,10 +282,11 @@ class Writer:
 
     def wanted(self, expr: Expr) -> bool:
         """Tell whether a gradient flows to an expression."""
+        if isinstance(expr, Name):
+            return expr.name in self.trace.grads and expr.dtype.is_floating_point
         if id(expr) not in self.memo:
-            self.memo[id(expr)] = expr.dtype.is_floating_point and any(
-                isinstance(n, Name) and n.name in self.trace.grads for n in walk(expr)
-            )
+            cut = isinstance(expr, Call) and expr.constant
+            self.memo[id(expr)] = not cut and any(map(self.wanted, children(expr)))
         return self.memo[id(expr)]
 
     def no_rule(self, call: Call, param: str, dy: Any) -> Any:
@@ -318,8 +319,6 @@ def names_by_value(expr: Expr) -> list[str]:
         else:
             for param, arg in node.args.items():
                 if param not in node.op.structural:
-                    from handgrad.ir import operands
-
                     for child in operands(arg):
                         visit(child)
 

@@ -1,5 +1,7 @@
 """Rows of scaled dot-product attention."""
 
+from typing import Any
+
 import torch
 
 from handgrad.ops.declare import call, exactly, mask, op
@@ -12,12 +14,12 @@ INFINITY = float("inf")
 BLIND = exactly([[True, False, True], [False, False, False]], dtype=torch.bool)
 
 
-def factor(query, scale):
+def factor(query: Any, scale: Any) -> Any:
     """Return what scores are multiplied with: one over the root of their length, if not given."""
     return query.shape[-1] ** -0.5 if scale is None else scale
 
 
-def weights(query, key, attn_mask, is_causal, scale):
+def weights(query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: Any) -> Any:
     """Return the attention weights [..., L, S]."""
     scores = query @ key.mT * factor(query, scale)
     if is_causal:
@@ -30,19 +32,25 @@ def weights(query, key, attn_mask, is_causal, scale):
     return scores.softmax(-1).nan_to_num(0.0)  # a row that sees nothing gets nothing
 
 
-def dscores(dy, y, query, key, value, attn_mask, is_causal, scale):
+def dscores(
+    dy: Any, y: Any, query: Any, key: Any, value: Any, attn_mask: Any, is_causal: bool, scale: Any
+) -> Any:
     """Return the gradient of the scores before softmax; (dy * y).sum is that of weights, summed."""
     p = weights(query, key, attn_mask, is_causal, scale)
     return p * (dy @ value.mT - (dy * y).sum(dim=-1, keepdim=True))
 
 
-def dquery(dy, y, query, key, value, attn_mask, is_causal, scale):
+def dquery(
+    dy: Any, y: Any, query: Any, key: Any, value: Any, attn_mask: Any, is_causal: bool, scale: Any
+) -> Any:
     """Return the gradient of the queries."""
     ds = dscores(dy, y, query, key, value, attn_mask, is_causal, scale)
     return ds @ key * factor(query, scale)
 
 
-def dkey(dy, y, query, key, value, attn_mask, is_causal, scale):
+def dkey(
+    dy: Any, y: Any, query: Any, key: Any, value: Any, attn_mask: Any, is_causal: bool, scale: Any
+) -> Any:
     """Return the gradient of the keys."""
     ds = dscores(dy, y, query, key, value, attn_mask, is_causal, scale)
     return ds.mT @ query * factor(query, scale)
@@ -62,8 +70,8 @@ ROWS = [
         ),
         dattn_mask=dscores,
         why={
-            "query": "back through softmax to the scores, then each score's share of the keys",
-            "key": "back through softmax to the scores, then each score's share of the queries",
+            "query": "a query acts through its scores, and each score brings back its key",
+            "key": "a key acts through its scores, and each score brings back its query",
             "value": "the weights mixed the values, so they come back transposed",
             "attn_mask": "it was added to the scores",
         },

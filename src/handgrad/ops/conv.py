@@ -1,8 +1,11 @@
 """Rows of convolutions, their transposes, and sliding blocks."""
 
+from typing import Any
+
 import torch.nn.functional as F
 
-from handgrad.ops.declare import call, op
+from handgrad.ir import Op
+from handgrad.ops.declare import Example, call, op
 from handgrad.ops.words import over_channels
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -13,25 +16,25 @@ TRANSPOSED = "a transposed convolution comes back by the convolution that it tra
 BIAS = "it was added at every place"
 
 
-def wide(value, ndim):
+def wide(value: Any, ndim: int) -> tuple[Any, ...]:
     """Return an option of a convolution as one number for each axis in space."""
     if isinstance(value, tuple | list):
         return tuple(value) * (ndim - 2) if len(value) == 1 else tuple(value)
     return (value,) * (ndim - 2)
 
 
-def short(values):
+def short(values: Any) -> Any:
     """Return numbers for each axis as one number where all are the same."""
     return values[0] if len(set(values)) == 1 else tuple(values)
 
 
-def span(weight, dilation):
+def span(weight: Any, dilation: Any) -> list[int]:
     """Return how far a kernel reaches along each axis in space, beyond the first entry."""
     sizes = map(int, weight.shape[2:])
     return [d * (k - 1) for d, k in zip(wide(dilation, weight.ndim), sizes, strict=True)]
 
 
-def pads(padding, weight, dilation):
+def pads(padding: Any, weight: Any, dilation: Any) -> tuple[int, ...]:
     """Return the padding for each axis in space as numbers."""
     if padding == "valid":
         return wide(0, weight.ndim)
@@ -40,18 +43,18 @@ def pads(padding, weight, dilation):
     return wide(padding, weight.ndim)
 
 
-def uneven(padding, weight, dilation):
+def uneven(padding: Any, weight: Any, dilation: Any) -> list[int]:
     """Return how much more padding there is after than before, along each axis in space."""
     return [reach % 2 if padding == "same" else 0 for reach in span(weight, dilation)]
 
 
-def padded(x, padding, weight, dilation):
+def padded(x: Any, padding: Any, weight: Any, dilation: Any) -> Any:
     """Return `x` with what `padding="same"` adds at its end beyond what it adds before."""
     more = uneven(padding, weight, dilation)
     return F.pad(x, tuple(n for extra in more[::-1] for n in (0, extra))) if any(more) else x
 
 
-def uncovered(x, dy, weight, stride, padding, dilation):
+def uncovered(x: Any, dy: Any, weight: Any, stride: Any, padding: Any, dilation: Any) -> Any:
     """Return how many entries at the end of each axis the last window did not reach."""
     steps = zip(
         map(int, x.shape[2:]),
@@ -65,21 +68,23 @@ def uncovered(x, dy, weight, stride, padding, dilation):
     return short([n + e + 2 * p - reach - 1 - (m - 1) * s for n, m, s, p, reach, e in steps])
 
 
-def grouped(x, groups):
+def grouped(x: Any, groups: int) -> Any:
     """Return `x` with channels for samples, the samples of each group side by side."""
     if groups == 1:
         return x.transpose(0, 1)
     return x.unflatten(1, (groups, -1)).transpose(0, 2).flatten(1, 2)
 
 
-def cut(full, like):
+def cut(full: Any, like: Any) -> Any:
     """Return the leading entries of each axis in space, as many as `like` has."""
     if full.shape[2:] == like.shape[2:]:
         return full
     return full[(..., *(slice(int(size)) for size in like.shape[2:]))]
 
 
-def taps(x, dy, weight, stride, padding, dilation, groups):
+def taps(
+    x: Any, dy: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Return the gradient of a kernel: what `x` and `dy` have in common at each offset."""
     full = CONV[x.ndim - 2](
         grouped(padded(x, padding, weight, dilation), groups),
@@ -92,7 +97,9 @@ def taps(x, dy, weight, stride, padding, dilation, groups):
     return cut(full, weight)
 
 
-def spread(dy, x, weight, stride, padding, dilation, groups):
+def spread(
+    dy: Any, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Return the gradient of a convolution's input."""
     full = CONV_TRANSPOSE[x.ndim - 2](
         dy,
@@ -106,18 +113,18 @@ def spread(dy, x, weight, stride, padding, dilation, groups):
     return cut(full, x)
 
 
-def covers(x, stride, output_padding):
+def covers(x: Any, stride: Any, output_padding: Any) -> bool:
     """Tell whether the extra entries of a transposed convolution are fewer than its stride."""
     options = wide(output_padding, x.ndim), wide(stride, x.ndim)
     return all(extra < step for extra, step in zip(*options, strict=True))
 
 
-def blocks(x):
+def blocks(x: Any) -> Any:
     """Return the size of an image as the option that fold takes."""
     return (x.shape[-2], x.shape[-1])
 
 
-def convolution(n, examples):
+def convolution(n: int, examples: list[Example]) -> Op:
     """Return the row of a convolution over n axes in space."""
     return op(
         f"F.conv{n}d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)",
@@ -135,7 +142,7 @@ def convolution(n, examples):
     )
 
 
-def transposed(n, examples):
+def transposed(n: int, examples: list[Example]) -> Op:
     """Return the row of a transposed convolution over n axes in space."""
     return op(
         f"F.conv_transpose{n}d(x, weight, bias=None, stride=1, padding=0, output_padding=0, "
@@ -162,7 +169,7 @@ ROWS = [
         [
             call((2, 3, 7), (5, 3, 2)),
             call((2, 3, 7), (5, 3, 3), (5,), stride=2, padding=1),
-            call((2, 3, 8), (5, 3, 3), stride=3, dilation=2),
+            call((2, 3, 9), (5, 3, 3), stride=3, dilation=2),
             call((2, 4, 7), (6, 2, 3), (6,), padding="same", groups=2),
             call((2, 4, 7), (4, 1, 3), padding="valid", groups=4, stride=2),
             call((2, 3, 7), (5, 3, 2), padding="same"),

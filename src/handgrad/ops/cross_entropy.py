@@ -1,11 +1,12 @@
 """Rows of cross-entropy and the negative log-likelihood."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from handgrad.ops.declare import call, exactly, index, op, unit
+from handgrad.ops.declare import Given, call, exactly, index, op, unit
 from handgrad.ops.words import along_channels, over_channels
 
 CROSS_ENTROPY = (
@@ -19,17 +20,17 @@ IGNORED = "; an ignored row gets none"
 WEIGHED = ", times the weight of the true class"
 
 
-def classes(x):
+def classes(x: Any) -> int:
     """Return the axis of the classes."""
     return 0 if x.ndim == 1 else 1
 
 
-def numbered(target):
+def numbered(target: Any) -> bool:
     """Tell whether targets are class numbers."""
     return not target.dtype.is_floating_point
 
 
-def plain(target, ignore_index):
+def plain(target: Any, ignore_index: int) -> bool:
     """Tell whether targets are class numbers and none is ignored, so that `F.one_hot` takes them.
 
     An ignored target that comes later is not silently wrong: `F.one_hot` refuses a negative one.
@@ -38,13 +39,13 @@ def plain(target, ignore_index):
     return seen and not bool((target == ignore_index).any())
 
 
-def one_hot(target, x):
+def one_hot(target: Any, x: Any) -> Any:
     """Return the one-hot rows of the true classes, the classes on the axis that `x` has them on."""
     hot = F.one_hot(target, x.shape[classes(x)])
     return hot.movedim(-1, 1) if x.ndim > 2 else hot
 
 
-def smoothed(q, x, label_smoothing):
+def smoothed(q: Any, x: Any, label_smoothing: Any) -> Any:
     """Take `label_smoothing` from the true class and share it among all."""
     if label_smoothing == 0:
         return q
@@ -52,50 +53,52 @@ def smoothed(q, x, label_smoothing):
     return (1 - label_smoothing) * q + label_smoothing / x.shape[classes(x)]
 
 
-def known(target, ignore_index):
+def known(target: Any, ignore_index: int) -> Any:
     """Return the targets with class 0 in place of what is ignored."""
     return target.masked_fill(target == ignore_index, 0)
 
 
-def unless_ignored(value, target, ignore_index):
+def unless_ignored(value: Any, target: Any, ignore_index: int) -> Any:
     """Return a value where the target counts, and zero where it is ignored."""
     return torch.where(target != ignore_index, value, 0)
 
 
-def share(dy, total, reduction):
+def share(dy: Any, total: Any, reduction: str) -> Any:
     """Return the gradient of each prediction's own loss."""
     return dy / total if reduction == "mean" else dy
 
 
-def beside(value, x):
+def beside(value: Any, x: Any) -> Any:
     """Lay one value a prediction beside the classes of `x`."""
     return value.unsqueeze(classes(x)) if value.ndim else value
 
 
-def share_kept(dy, target, ignore_index, reduction):
+def share_kept(dy: Any, target: Any, ignore_index: int, reduction: str) -> Any:
     """Return the gradient of each prediction's own loss, zero where the target is ignored."""
     total = (target != ignore_index).sum()
     return unless_ignored(share(dy, total, reduction), target, ignore_index)
 
 
-def share_weighted(dy, target, weight, ignore_index, reduction, each=1):
+def share_weighted(
+    dy: Any, target: Any, weight: Any, ignore_index: int, reduction: str, each: Any = 1
+) -> Any:
     """Return the same where each class has a weight; each share is multiplied with `each`."""
     total = unless_ignored(weight[known(target, ignore_index)], target, ignore_index).sum()
     return unless_ignored(each * share(dy, total, reduction), target, ignore_index)
 
 
-def held_against(q, x):
+def held_against(q: Any, x: Any) -> Any:
     """Return what the probabilities of `x` are, times what `q` sums to, less `q`."""
     dim = classes(x)
     return x.softmax(dim) * q.sum(dim=dim, keepdim=True) - q
 
 
-def predictions(x):
+def predictions(x: Any) -> Any:
     """Return how many predictions `x` holds."""
     return math.prod(size for axis, size in enumerate(x.shape) if axis != classes(x))
 
 
-def int64(*values):
+def int64(*values: Any) -> Given:
     """Describe exact class numbers."""
     return exactly(*values, dtype=torch.int64)
 

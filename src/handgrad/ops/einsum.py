@@ -1,13 +1,14 @@
 """The row of einsum, and the words that turn its equation around."""
 
 import re
+from typing import Any
 
 import torch
 
 from handgrad.ops.declare import call, op
 
 
-def sides(equation):
+def sides(equation: str) -> tuple[list[list[str]], list[str]]:
     """Split an equation into the labels of each operand and of the result."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = [re.findall(r"\.\.\.|[A-Za-z]", term) for term in left.split(",")]
@@ -18,7 +19,7 @@ def sides(equation):
     return terms, ["..."] * ("..." in every) + once
 
 
-def invertible(equation, operands):
+def invertible(equation: str, operands: Any) -> bool:
     """Tell whether no operand repeats a label and what is summed over has one size."""
     terms, result = sides(equation)
     repeated = any(len(set(term)) < len(term) for term in terms)
@@ -26,7 +27,7 @@ def invertible(equation, operands):
     return not repeated and all(len(sizes(label, terms, operands)) == 1 for label in summed)
 
 
-def sizes(label, terms, operands):
+def sizes(label: str, terms: list[list[str]], operands: Any) -> set[Any]:
     """Return the different sizes (of `...`, shapes) that a label has among the operands."""
     return {
         tuple(x.shape[term.index(label) :][: x.ndim - len(term) + 1])
@@ -37,19 +38,19 @@ def sizes(label, terms, operands):
     }
 
 
-def place_of(label, term):
+def place_of(label: str, term: list[str]) -> int:
     """Return the axis of a label, counted from the right where `...` stands before it."""
     place = term.index(label)
     return place - len(term) if "..." in term[:place] else place
 
 
-def identity(equation):
+def identity(equation: str) -> bool:
     """Tell whether an equation of one operand leaves it as it is."""
     terms, result = sides(equation)
     return terms == [result]
 
 
-def turned(equation, place):
+def turned(equation: str, place: int) -> str:
     """Return the equation from the result and the other operands to one operand's gradient."""
     terms, result = sides(equation)
     others = terms[:place] + terms[place + 1 :]
@@ -57,14 +58,14 @@ def turned(equation, place):
     return ",".join(map("".join, [result, *others])) + "->" + "".join(found)
 
 
-def lost(equation, place):
+def lost(equation: str, place: int) -> list[str]:
     """Return the labels of one operand that were summed in it alone."""
     terms, result = sides(equation)
     seen = {label for term in [result, *terms[:place], *terms[place + 1 :]] for label in term}
     return [label for label in terms[place] if label not in seen]
 
 
-def regrown(dx, x, equation, place):
+def regrown(dx: Any, x: Any, equation: str, place: int) -> Any:
     """Repeat a gradient along the axes of `x` that were summed in it alone."""
     labels = sides(equation)[0][place]
     gone = lost(equation, place)
@@ -73,7 +74,7 @@ def regrown(dx, x, equation, place):
         dx = dx.unsqueeze(labels.index(label)) if label in gone else dx
     for label in reversed(labels[wide:]):  # `...` is any number of axes, so from the right
         for _ in range(x.ndim - len(labels) + 1 if label == "..." else 1):
-            dx = dx.unsqueeze(labels.index(label) - len(labels) + 1) if label in gone else dx
+            dx = dx.unsqueeze(labels.index(label) - len(labels)) if label in gone else dx
     return dx.expand_as(x) if gone else dx
 
 

@@ -170,6 +170,7 @@ PICKING = [
             call((5, 3, 2), (..., index(4, below=2))),
             call((5, 3, 2), (index(4, below=5), ALL, index(4, below=2))),
             call((5, 3, 2), (0, ALL, index(4, below=2))),
+            call((2, 5, 3, 4), (ALL, index(3, below=5), ALL, index(3, below=4))),
             call((5, 3, 2), (index(4, below=5), slice(1, 3))),
             call((5, 3, 2), (slice(None, -1), index(4, below=3), slice(None, 1))),
             call((5, 3), (index(4, below=5), None)),

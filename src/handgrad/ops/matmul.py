@@ -1,12 +1,14 @@
 """Rows of matrix products."""
 
+from typing import Any
+
 from handgrad.ops.declare import call, op
 
 LEFT = "the product sums over the inner axis, so the right factor comes back transposed"
 RIGHT = "the product sums over the inner axis, so the left factor comes back transposed"
 
 
-def rows(x):
+def rows(x: Any) -> Any:
     """Return a matrix of all rows of `x`, its leading axes made one."""
     return x.flatten(0, -2) if x.ndim > 2 else x
 

@@ -1,5 +1,7 @@
 """Rows that normalise: by layer, batch, group or length; and dropout."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -8,12 +10,12 @@ from handgrad.ops.numbers import write
 from handgrad.ops.words import along_channels, is_exactly, over_channels
 from handgrad.spell import ATOM, guard, spelled
 
-SHIFT = "less what it shares with the mean and the spread, which depend on every entry"
+SHIFT = "every entry also moves the mean and the spread, so its share in both comes off"
 SCALE = "the normalised entries were multiplied by it"
 ADDED = "it was added"
 WHY = {"x": SHIFT, "weight": SCALE, "bias": ADDED}
 RMS = {
-    "x": "less what it shares with the root mean square, which depends on every entry",
+    "x": "every entry also moves the root mean square, so its share in it comes off",
     "weight": SCALE,
 }
 RMS_NORM = "F.rms_norm(x, normalized_shape, weight=None, eps=None)"
@@ -28,37 +30,37 @@ BATCH_NORM_EVAL = f"F.batch_norm(x, running_mean, running_var, {AFFINE})"
 LAYER_NORM = "F.layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-05)"
 
 
-def last(shape):
+def last(shape: Any) -> Any:
     """Return the last axes, as many as a shape has, as a `dim`."""
     return -1 if len(shape) == 1 else tuple(range(-len(shape), 0))
 
 
-def rest(x):
+def rest(x: Any) -> Any:
     """Return all axes but that of the channels, as a `dim`."""
     return 0 if x.ndim == 2 else tuple(axis for axis in range(x.ndim) if axis != 1)
 
 
-def places(x):
+def places(x: Any) -> Any:
     """Return the axes after the channels, as a `dim`."""
     return -1 if x.ndim == 3 else tuple(range(2, x.ndim))
 
 
-def grouped(value, num_groups, x):
+def grouped(value: Any, num_groups: int, x: Any) -> Any:
     """Return the entries of each group of channels of something shaped like `x` in one row."""
     return value.reshape(x.shape[0], num_groups, -1)
 
 
-def rstd(x, dim, eps):
+def rstd(x: Any, dim: Any, eps: Any) -> Any:
     """Return one over the standard deviation."""
     return (x.var(dim, unbiased=False, keepdim=True) + eps).rsqrt()
 
 
-def standardised(x, dim, eps):
+def standardised(x: Any, dim: Any, eps: Any) -> Any:
     """Return `x` less its mean, over its standard deviation."""
     return (x - x.mean(dim, keepdim=True)) * rstd(x, dim, eps)
 
 
-def unstandardised(dxhat, x, dim, eps):
+def unstandardised(dxhat: Any, x: Any, dim: Any, eps: Any) -> Any:
     """Return the gradient of `x` from that of `standardised(x)`."""
     xhat = standardised(x, dim, eps)
     return rstd(x, dim, eps) * (
@@ -66,36 +68,36 @@ def unstandardised(dxhat, x, dim, eps):
     )
 
 
-def rrms(x, dim, eps):
+def rrms(x: Any, dim: Any, eps: Any) -> Any:
     """Return one over the root mean square."""
     return ((x * x).mean(dim, keepdim=True) + own(eps, x)).rsqrt()
 
 
-def own(eps, x):
+def own(eps: Any, x: Any) -> Any:
     """Return `eps`, or the dtype's own if none is given."""
     if eps is not None:
         return eps
     return write(torch.finfo(x.dtype).eps, f"torch.finfo({guard(spelled(x.expr), ATOM)}.dtype).eps")
 
 
-def unscaled(dxhat, x, dim, eps):
+def unscaled(dxhat: Any, x: Any, dim: Any, eps: Any) -> Any:
     """Return the gradient of `x` from that of `x` over its root mean square."""
     xhat = x * rrms(x, dim, eps)
     return rrms(x, dim, eps) * (dxhat - xhat * (dxhat * xhat).mean(dim, keepdim=True))
 
 
-def scaled(dy, weight, x):
+def scaled(dy: Any, weight: Any, x: Any) -> Any:
     """Return the gradient of the normalised entries, before the weight of their channels."""
     return dy if weight is None else dy * along_channels(weight, x)
 
 
-def length(x, dim, eps=0.0):
+def length(x: Any, dim: Any, eps: Any = 0.0) -> Any:
     """Return the length of `x` along an axis, at least `eps`."""
     norm = x.norm(dim=dim, keepdim=True)
     return norm if is_exactly(eps, 0) else norm.clamp(min=eps)
 
 
-def turned(dy, y, x1, x2, dim, eps):
+def turned(dy: Any, y: Any, x1: Any, x2: Any, dim: Any, eps: Any) -> Any:
     """Return the gradient of `x1` from that of its cosine with `x2`."""
     direction = F.normalize(x1, dim=dim)
     other = x2 / length(x2, dim, eps)

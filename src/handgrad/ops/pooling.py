@@ -1,12 +1,14 @@
 """Rows of pooling and resizing."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from handgrad.ir import Op
 from handgrad.ops.conv import short, wide
-from handgrad.ops.declare import call, exactly, op
+from handgrad.ops.declare import Example, call, exactly, op
 
 PICKED = "only the entry that was picked in a window reaches the result"
 SHARED = "every entry of a window has the same share of its mean"
@@ -20,13 +22,15 @@ TIES = exactly([[[1.0, 2.0, 2.0, 0.0, 3.0, 3.0]]])
 PLANE_TIES = exactly([[[[1.0, 2.0, 2.0], [2.0, 0.0, 2.0], [1.0, 1.0, 1.0]]]])
 
 
-def picked(x, kernel_size, stride, padding, dilation, ceil_mode):
+def picked(
+    x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Any:
     """Return where in its image the maximum of each window stands."""
     pool = MAX_POOL[x.ndim - 2]
     return pool(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)[1]
 
 
-def put_back(dy, indices, x):
+def put_back(dy: Any, indices: Any, x: Any) -> Any:
     """Return zeros like `x`, but for what stands at the indices, repeats added up."""
     if x.ndim == 3:
         return torch.zeros_like(x).scatter_add(2, indices, dy)
@@ -34,17 +38,17 @@ def put_back(dy, indices, x):
     return flat.scatter_add(2, indices.flatten(2), dy.flatten(2)).view_as(x)
 
 
-def steps(kernel_size, stride, ndim):
+def steps(kernel_size: Any, stride: Any, ndim: int) -> tuple[int, ...]:
     """Return how far windows stand apart along each axis in space."""
     return wide(kernel_size if stride is None or stride == () else stride, ndim)
 
 
-def volume(kernel_size, ndim):
+def volume(kernel_size: Any, ndim: int) -> int:
     """Return how many entries a window holds."""
     return math.prod(wide(kernel_size, ndim))
 
 
-def tiles(x, kernel_size, stride, padding, n):
+def tiles(x: Any, kernel_size: Any, stride: Any, padding: Any, n: int) -> bool:
     """Tell whether windows over n axes cover every entry exactly once."""
     if x.ndim != n + 2:
         return False
@@ -53,7 +57,15 @@ def tiles(x, kernel_size, stride, padding, n):
     return fits and kernel == steps(kernel_size, stride, x.ndim) and set(wide(padding, 4)) == {0}
 
 
-def shares(dy, x, kernel_size, stride, padding, count_include_pad, divisor=None):
+def shares(
+    dy: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    count_include_pad: bool,
+    divisor: Any = None,
+) -> Any:
     """Return what each entry of a window receives."""
     dy = dy / (divisor or volume(kernel_size, x.ndim))
     if divisor is not None or count_include_pad or set(wide(padding, 4)) == {0}:
@@ -62,7 +74,7 @@ def shares(dy, x, kernel_size, stride, padding, count_include_pad, divisor=None)
     return dy / pool(torch.ones_like(x), kernel_size, stride, padding)
 
 
-def poured(each, x, kernel_size, stride, padding):
+def poured(each: Any, x: Any, kernel_size: Any, stride: Any, padding: Any) -> Any:
     """Return the sum, at every entry of `x`, of what the windows over it hold."""
     kernel = wide(kernel_size, x.ndim)
     step, pad = short(steps(kernel_size, stride, x.ndim)), short(wide(padding, x.ndim))
@@ -74,7 +86,7 @@ def poured(each, x, kernel_size, stride, padding):
     return image.squeeze(2)
 
 
-def ratio(x, size, scale_factor):
+def ratio(x: Any, size: Any, scale_factor: Any) -> tuple[int, ...] | None:
     """Return how many times larger each axis in space becomes; None where not a whole number."""
     old = [int(n) for n in x.shape[2:]]
     if scale_factor is not None:
@@ -84,15 +96,16 @@ def ratio(x, size, scale_factor):
     return tuple(int(f) for f in factors) if all(f == int(f) > 0 for f in factors) else None
 
 
-def gathered(dy, x, size, scale_factor):
+def gathered(dy: Any, x: Any, size: Any, scale_factor: Any) -> Any:
     """Return the sum of the gradients of all copies of each entry."""
     times = ratio(x, size, scale_factor)
+    assert times is not None
     if x.ndim == 3:
         return F.avg_pool1d(dy, times[0]) * times[0]
     return F.avg_pool2d(dy, short(times), divisor_override=1)
 
 
-def max_pooling(n, examples):
+def max_pooling(n: int, examples: list[Example]) -> list[Op]:
     """Return the rows of the maximum over windows of n axes, without and with the indices."""
     return [
         op(

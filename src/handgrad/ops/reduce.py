@@ -19,7 +19,9 @@ DIMS = [
     call((5,), dim=0),
     call(()),
 ]
+FLAT = exactly([[2.0, 2.0, 2.0], [1.0, 3.0, 5.0]])
 SPREADS = [
+    call(FLAT, dim=1),
     call((3, 4)),
     call((5, 3), dim=0, keepdim=True),
     call((5, 3), dim=0),
@@ -38,7 +40,6 @@ BIASED = [
     call((5, 3), dim=1, unbiased=True),
     call((5, 3), unbiased=True),
 ]
-FLAT = exactly([[2.0, 2.0, 2.0], [1.0, 3.0, 5.0]])
 ZEROS = exactly([[0.0, 2.0, 3.0], [0.0, 0.0, 3.0], [4.0, 5.0, 6.0]])
 ALONG = [call((3, 4), 1), call((2, 3, 5), -2), call((3, 1), 1), call((5,), 0), call(ZEROS, -1)]
 SQUARES = "y[I-dim] = sum[dim]((x[I] - mean[dim](x[I])) ** 2) / (sum[dim](1) - {less})"

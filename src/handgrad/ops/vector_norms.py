@@ -64,6 +64,7 @@ def examples(param: str, order: Any) -> list[Example]:
         call((3, 4), dim=0, **given),
         call(TIES, dim=1, **given),
         call((3, 1), dim=1, **given),
+        call(exactly([[0.0, 0.0], [3.0, -4.0]]), dim=1, **given),
         call((4,), **given),
     ]
 

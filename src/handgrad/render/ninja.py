@@ -215,10 +215,15 @@ def ended(run: Training) -> str:
 def raced(race: Race, steps: int) -> str:
     """Return who was faster, and how far apart the two ended."""
     return (
-        f"{counted(steps, 'step')} took {race.seconds:.1f} s by the derived lines, "
-        f"{race.rival_seconds:.1f} s by autograd. The largest difference between the two networks' "
+        f"{counted(steps, 'step')} took {timed(race.seconds)} by the derived lines, "
+        f"{timed(race.rival_seconds)} by autograd. The largest difference between the two networks' "
         f"parameters after the last step is {race.difference:.1e} (in {race.parameter})."
     )
+
+
+def timed(seconds: float) -> str:
+    """Return seconds to three figures or so."""
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.3g} s"
 
 
 def losses(result: Trained) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Protocol, TextIO
 
 from handgrad.ninja import Exercise
@@ -52,23 +53,24 @@ class Plain(Silent):
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.sum, self.count = 0.0, 0
+        self.losses: list[float] = []
+        self.below_steps = False
 
     def result(self, found: Exercise) -> None:
         """Write a part of the journey."""
-        self.write("\n" if self.count else "")  # below the lines of the training
+        self.write("\n" if self.below_steps else "")
         self.write(as_plain(exercise(found)))
-        self.sum, self.count = 0.0, 0
+        self.below_steps = False
 
     def step(self, moment: Moment) -> None:
         """Write where training stands, with the mean loss since the last such line."""
-        self.sum, self.count = self.sum + moment.loss, self.count + 1
+        self.losses.append(moment.loss)
         before, now = (10 * step // moment.steps for step in (moment.step - 1, moment.step))
         if now > before:
             speed = moment.step / max(moment.seconds, 1e-9)
             done = f"{moment.step:>{len(f'{moment.steps:,}')},} steps"
-            self.write(f"{done}   loss {self.sum / self.count:.3f}   {speed:,.0f} steps/s\n")
-            self.sum, self.count = 0.0, 1
+            self.write(f"{done}   loss {fmean(self.losses):.3f}   {speed:,.0f} steps/s\n")
+            self.losses, self.below_steps = [], True
 
     def written(self, paths: Iterable[str]) -> None:
         """Write which files there are now."""

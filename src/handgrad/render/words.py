@@ -71,6 +71,8 @@ def notes(trace: Trace) -> list[str]:
     """Return what a person should know of the forward pass, a paragraph for each note."""
     told = []
     for note in trace.notes:
+        if note.kind == "item" and note.place and note.place.text.startswith("print("):
+            continue  # nothing is made of that number
         text = NOTES.get(note.kind, note.text)
         where = f"{note.place.span}: " if note.place else ""
         source = "\n" + quoted(note.place.text) if note.place and note.place.text else ""

@@ -36,12 +36,32 @@ def trace_file(target: str) -> Trace:
         BadInput: the file or function is not there, or cannot be read as Python.
         UserCodeFailed: the file's own code raised.
     """
+    return trace_target(target)[0]
+
+
+def trace_target(target: str) -> tuple[Trace, dict[str, Any]]:
+    """Trace `FILE` or `FILE:FUNCTION`; return the trace and the file's top-level names."""
     path, function = split_target(target)
     text = read_source(path)
     if not text.strip():
         raise BadInput("the file is empty", where=str(path), hint="write a forward pass into it")
-    code = compiled(path, text)
+    compiled(path, text)
     chosen = function or implied_function(text)
+    return trace_tree(path, ast.parse(text, str(path)), chosen)
+
+
+def trace_tree(path: Path, tree: ast.Module, chosen: str | None = None) -> tuple[Trace, dict[str, Any]]:
+    """Run a file's statements and trace their forward pass.
+
+    Args:
+        path: the file, for messages.
+        tree: its statements, or the first ones of them.
+        chosen: the function that is the forward pass; None for the top level.
+
+    Returns:
+        The trace, and the names at the file's top level.
+    """
+    code = compile(tree, str(path), "exec")
     scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
     linecache.checkcache(str(path))
     with users_code(path):
@@ -49,13 +69,13 @@ def trace_file(target: str) -> Trace:
             recorder = Recorder()
             run_recorded(recorder, lambda: exec(code, scope), (), {})
             refuse_no_forward(path, recorder, scope)
-            return finish(recorder, last_output(recorder), setup_is_input=True)
+            return finish(recorder, last_output(recorder), setup_is_input=True), scope
         exec(code, scope)
         forward = scope.get(chosen)
         if forward is None or not callable(forward):
             raise no_function(path, chosen, scope)
         call = forward.forward if isinstance(forward, torch.nn.Module) else forward
-        return trace(forward, **arguments(path, chosen, call, scope))
+        return trace(forward, **arguments(path, chosen, call, scope)), scope
 
 
 def split_target(target: str) -> tuple[Path, str | None]:

@@ -182,7 +182,8 @@ class Assembly:
             assert value.op is not None
             args = {name: self.argument(arg) for name, arg in value.args.items()}
             outputs = tuple((tuple(v.tensor.shape), v.tensor.dtype) for v in value.group)
-            self.calls[key] = Call(value.op, args, outputs)
+            cut = not any(v.requires for v in value.group)
+            self.calls[key] = Call(value.op, args, outputs, constant=cut)
         return self.calls[key]
 
     def argument(self, arg: Any) -> Arg:

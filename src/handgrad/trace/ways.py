@@ -171,7 +171,7 @@ def cut_off(recorder: Recorder) -> BadInput:
         why=f"the path is cut here: {note.place.text}" if note and note.place else unused(recorder),
         hint="leave out the detach, .item() or no_grad on the way to the loss"
         if note
-        else "set requires_grad=True on the parameters, or pass them as arguments",
+        else "make the parameters float tensors with requires_grad=True, or pass them as arguments",
     )
 
 

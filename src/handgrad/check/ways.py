@@ -1,0 +1,236 @@
+"""What can be checked: tensors, a function, source text, a file, the caller's own names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from handgrad.check.assess import assess
+from handgrad.check.compare import check_tensors
+from handgrad.check.judge import Judge
+from handgrad.check.report import Report
+from handgrad.check.statements import Statement, of_nodes, statements
+from handgrad.errors import BadInput
+from handgrad.trace import Trace
+from handgrad.trace.files import (
+    compiled,
+    implied_function,
+    read_source,
+    trace_target,
+    trace_tree,
+)
+from handgrad.trace.source import caller
+
+Backward = Callable[..., Any] | str | Path | Mapping[str, Any] | None
+
+
+def check(trace: Trace, backward: Backward = None) -> Report:
+    """Judge a hand-written backward pass, each line alone.
+
+    Args:
+        trace: the forward pass.
+        backward: a function, a file, source text, or gradients by name, `{"dlogits": tensor}`;
+            without it the caller's own `d`-names are read.
+
+    Raises:
+        BadInput: it is none of these, or no line of it writes a gradient.
+        UserCodeFailed: it is no Python.
+    """
+    if backward is None:
+        return check_tensors(trace, callers_gradients(trace, caller(2)))
+    if isinstance(backward, Mapping):
+        return check_tensors(trace, backward)
+    if isinstance(backward, Path) or (isinstance(backward, str) and is_path(backward)):
+        path = Path(backward)
+        text = read_source(path)
+        return check_text(trace, text, str(path))
+    if isinstance(backward, str):
+        return check_text(trace, textwrap.dedent(backward), "<backward>")
+    if isinstance(backward, type) and issubclass(backward, torch.autograd.Function):
+        raise BadInput(
+            f"{backward.__name__} is a torch.autograd.Function",
+            hint=f"hg.check_function({backward.__name__}, *inputs)",
+        )
+    if callable(backward):
+        return check_function_body(trace, backward)
+    raise BadInput(f"a {type(backward).__name__} is no backward pass")
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a string names a file: one line that ends in .py or exists."""
+    return "\n" not in text and "=" not in text and (text.endswith(".py") or Path(text).exists())
+
+
+def callers_gradients(trace: Trace, frame: FrameType) -> dict[str, Any]:
+    """Return the tensors that a frame calls `d` + a forward name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    known = {"d" + name for name in (*trace.grads, *trace.aliases)}
+    names = {**frame.f_globals, **frame.f_locals}
+    found = {n: v for n, v in names.items() if n in known and is_gradient(v)}
+    if not found:
+        raise BadInput(
+            "no name here is a gradient of this forward pass",
+            why=f"looked for {', '.join(sorted(known)[:8])}, ...",
+            hint="write a line such as `dlogits = ...` first, or pass the gradients",
+        )
+    return found
+
+
+def is_gradient(value: Any) -> bool:
+    """Tell whether a value can be a gradient: a tensor, or None for what is still to do."""
+    return value is None or isinstance(value, torch.Tensor)
+
+
+def check_text(
+    trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
+) -> Report:
+    """Judge source text; a function `backward` in it stands for its body."""
+    tree = ast.parse(text, file) if compilable(text, file) else None
+    assert tree is not None
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "backward"]
+    body = statements(text, file)
+    if functions and not any(writes_gradient(s, trace) for s in body):
+        scope: dict[str, Any] = {}
+        for statement in body:
+            exec(statement.code, scope)
+        inside = without_return(functions[0].body, text, file)
+        return judged(trace, inside, {**scope, **(environment or {})})
+    return judged(trace, body, environment or {})
+
+
+def compilable(text: str, file: str) -> bool:
+    """Tell whether the text is Python.
+
+    Raises:
+        UserCodeFailed: it is not.
+    """
+    return compiled(Path(file), text) is not None
+
+
+def writes_gradient(statement: Statement, trace: Trace) -> bool:
+    """Tell whether a statement binds a gradient's name."""
+    return any(n.startswith("d") and n[1:] in trace.grads for n in statement.assigns)
+
+
+def without_return(body: list[ast.stmt], text: str, file: str) -> tuple[Statement, ...]:
+    """Return a function body's statements; a dict that is returned assigns its names."""
+    kept = [node for node in body if not isinstance(node, ast.Return)]
+    for node in body:
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict):
+            kept += returned(node.value)
+    return of_nodes(kept, text, file)
+
+
+def returned(mapping: ast.Dict) -> list[ast.stmt]:
+    """Return assignments for the entries of a returned dict whose values are not just the names."""
+    made: list[ast.stmt] = []
+    for key, value in zip(mapping.keys, mapping.values, strict=True):
+        if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+            continue
+        if isinstance(value, ast.Name) and value.id == key.value:
+            continue
+        node = ast.Assign([ast.Name(key.value, ast.Store())], value)
+        made.append(ast.fix_missing_locations(ast.copy_location(node, value)))
+    return made
+
+
+def check_function_body(trace: Trace, backward: Callable[..., Any]) -> Report:
+    """Judge a function's body; what it returns without a name is judged too.
+
+    Raises:
+        BadInput: its source cannot be read.
+    """
+    try:
+        lines, first = inspect.getsourcelines(backward)
+    except (OSError, TypeError) as error:
+        raise BadInput(
+            f"the source of {getattr(backward, '__name__', 'the function')} cannot be read",
+            hint="put it in a file, or pass the source as text",
+        ) from error
+    text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
+    file = inspect.getsourcefile(backward) or "<backward>"
+    function = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef))
+    environment = {**backward.__globals__, **inspect.getclosurevars(backward).nonlocals}
+    return judged(trace, without_return(function.body, text, file), own_names(environment, trace))
+
+
+def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
+    """Return what a backward pass may read from around it, gradients aside."""
+    known = {"d" + name for name in trace.grads}
+    return {n: v for n, v in environment.items() if n not in known and not n.startswith("__")}
+
+
+def judged(trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]) -> Report:
+    """Judge statements.
+
+    Raises:
+        BadInput: none of them writes a gradient.
+    """
+    report = assess(Judge(trace, body, environment))
+    if not any(row.line for row in report.rows):
+        raise BadInput(
+            "no line writes a gradient of this forward pass",
+            why=f"gradients are called {', '.join('d' + n for n in list(trace.grads)[:6])}, ...",
+            hint="name each gradient `d` + the forward name",
+        )
+    return report
+
+
+def check_file(target: str, forward: str | None = None) -> tuple[Trace, Report]:
+    """Judge the backward pass in a file.
+
+    Args:
+        target: a file with forward and backward together, or the backward alone.
+        forward: the forward pass' file or `FILE:FUNCTION`, where that is another.
+
+    Raises:
+        BadInput: there is nothing to judge.
+        UserCodeFailed: the file's own code raised.
+    """
+    path = Path(target)
+    text = read_source(path)
+    compiled(path, text)
+    head, tail = split(text, target) if forward is None else (None, [])
+    if head is None:
+        trace, scope = trace_target(forward or target)
+        return trace, check_text(trace, text, target, own_names(scope, trace))
+    trace, scope = trace_tree(path, head)
+    return trace, judged(trace, of_nodes(tail, text, target), own_names(scope, trace))
+
+
+def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
+    """Split a file's top level after the line that makes the loss.
+
+    Returns:
+        The forward part and the statements after it; None if the top level makes no loss.
+    """
+    body = ast.parse(text, file).body
+    if implied_function(text) is not None:
+        return None, []
+    makes = [k for k, node in enumerate(body) if "loss" in bound_names(node)]
+    if not makes:
+        return None, []
+    first_gradient = next((k for k, n in enumerate(body) if gradient_of(n, body[:k])), len(body))
+    end = max((k for k in makes if k < first_gradient), default=makes[0])
+    return ast.Module(body[: end + 1], type_ignores=[]), body[end + 1 :]
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def gradient_of(node: ast.stmt, before: list[ast.stmt]) -> bool:
+    """Tell whether a statement binds `d` + a name bound before it."""
+    earlier = {name for each in before for name in bound_names(each)}
+    return any(name.startswith("d") and name[1:] in earlier for name in bound_names(node))
