@@ -342,7 +342,8 @@ def other_index(node: ast.expr, context: Context) -> Iterator[ast.expr]:
 
 
 def ones_for_zeros(node: ast.expr, context: Context) -> Iterator[ast.expr]:
-    if method(node) in ("zeros", "zeros_like", "new_zeros") and isinstance(node.func, ast.Attribute):
+    known = ("zeros", "zeros_like", "new_zeros")
+    if method(node) in known and isinstance(node.func, ast.Attribute):
         changed = copy.deepcopy(node)
         changed.func.attr = node.func.attr.replace("zeros", "ones")
         yield changed
@@ -396,7 +397,8 @@ def overwritten(node: ast.Assign, context: Context) -> Iterator[str]:
 def aliased(node: ast.Assign, context: Context) -> Iterator[str]:
     """Start from another gradient's own tensor and change it in place."""
     if is_op(node.value, ast.Add):
-        for first, rest in ((node.value.left, node.value.right), (node.value.right, node.value.left)):
+        left, right = node.value.left, node.value.right
+        for first, rest in ((left, right), (right, left)):
             if isinstance(first, ast.Name) and first.id in context.tensors:
                 yield f"{context.target} = {first.id}\n{context.target} += {ast.unparse(rest)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,9 +80,8 @@ class Backward:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Return every forward name that the lines read, for value or shape."""
-        own = {each.name for each in self.lines} | {self.start}
-        read = (n for each in self.lines for n in names(each.line.expr))
-        return tuple(dict.fromkeys(n for n in read if n not in own))
+        read = (n for each in self.lines for n in names_in_text(each.line.text))
+        return tuple(dict.fromkeys(n for n in read if n in self.trace.values))
 
     def run(self, values: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
         """Run the lines.
@@ -305,6 +305,12 @@ class Writer:
             )
         self.opaque.append((call.op.name, self.place))
         return opaque_vjp(call, param, dy)
+
+
+def names_in_text(text: str) -> list[str]:
+    """Return the names that a line loads, those in sizes such as `x.shape[0]` too."""
+    loads = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name))
+    return list(dict.fromkeys(n.id for n in loads if isinstance(n.ctx, ast.Load)))
 
 
 def names_by_value(expr: Expr) -> list[str]:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from handgrad.derive import Backward, BackwardLine
+from handgrad.derive.backward import names_in_text
 from handgrad.ir import Call, Expr, Line
 from handgrad.spell import spell
 from handgrad.trace import Trace
@@ -89,16 +90,8 @@ def forward_text(backward: Backward) -> str:
 
 def saved(backward: Backward) -> list[str]:
     """Return what the backward pass reads from the forward pass: tensors, then numbers."""
-    texts = [each.line.text for each in backward.lines]
-    scalars = [n for n in backward.trace.program.scalars if any(reads(t, n) for t in texts)]
-    return [*backward.inputs, *scalars]
-
-
-def reads(text: str, name: str) -> bool:
-    """Tell whether a line reads a name."""
-    import ast
-
-    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(ast.parse(text)))
+    read = {n for each in backward.lines for n in names_in_text(each.line.text)}
+    return [*backward.inputs, *(n for n in backward.trace.program.scalars if n in read)]
 
 
 def backward_text(backward: Backward) -> str:

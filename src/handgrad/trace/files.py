@@ -50,7 +50,9 @@ def trace_target(target: str) -> tuple[Trace, dict[str, Any]]:
     return trace_tree(path, ast.parse(text, str(path)), chosen)
 
 
-def trace_tree(path: Path, tree: ast.Module, chosen: str | None = None) -> tuple[Trace, dict[str, Any]]:
+def trace_tree(
+    path: Path, tree: ast.Module, chosen: str | None = None
+) -> tuple[Trace, dict[str, Any]]:
     """Run a file's statements and trace their forward pass.
 
     Args:
