@@ -99,7 +99,9 @@ def main() -> None:
 
 def compare(step, values, arguments) -> None:
     """Refuse to time two steps that do not compute the same."""
-    gradients = dict(zip("C W1 b1 bngain bnbias W2 b2".split(), by_hand(*arguments)[1], strict=True))
+    gradients = dict(
+        zip("C W1 b1 bngain bnbias W2 b2".split(), by_hand(*arguments)[1], strict=True)
+    )
     _, derived = step({**values, "n": seed.BATCH})
     for name, gradient in gradients.items():
         torch.testing.assert_close(derived[name], gradient, rtol=1e-4, atol=1e-6)
@@ -142,8 +144,10 @@ def report(derived, hand) -> None:
     low, high = ratios[len(ratios) // 10], ratios[len(ratios) * 9 // 10]
     print(f"derived  {1e6 * statistics.median(derived):6.1f} µs a step (median)")
     print(f"by hand  {1e6 * statistics.median(hand):6.1f} µs a step (median)")
-    print(f"ratio    {statistics.median(ratios):.3f} (median of {len(ratios)} pairs; "
-          f"80 % between {low:.3f} and {high:.3f})")
+    print(
+        f"ratio    {statistics.median(ratios):.3f} (median of {len(ratios)} pairs; "
+        f"80 % between {low:.3f} and {high:.3f})"
+    )
 
 
 def time_lines(backward) -> None:

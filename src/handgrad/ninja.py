@@ -271,9 +271,7 @@ def prepare(data: Path | None, seed: int) -> Setup:
     parameters = seed_model.parameters(len(vocabulary), generator)
     source = "built-in names" if data is None else str(data)
     batch = draw(parts["train"], generator)
-    return Setup(
-        source, seed, tuple(words), vocabulary, parts, parameters, generator, batch
-    )
+    return Setup(source, seed, tuple(words), vocabulary, parts, parameters, generator, batch)
 
 
 def draw(examples: Examples, generator: torch.Generator) -> dict[str, Any]:

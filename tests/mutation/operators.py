@@ -174,8 +174,8 @@ def other_name(node: ast.expr, context: Context) -> Iterator[ast.expr]:
 
 
 def output_for_input(node: ast.expr, context: Context) -> Iterator[ast.expr]:
-    if isinstance(node, ast.Name) and node.id in context.made:
-        for other in context.made[node.id]:
+    if isinstance(node, ast.Name) and node.id in context.tensors:
+        for other in context.made.get(node.id, ()):
             if other in context.alike(node.id):
                 yield ast.Name(other, ast.Load())
 

@@ -30,7 +30,10 @@ def forward_points(program: Program) -> tuple[dict[str, Any], ...]:
             scope[given.name] = value
         with torch.no_grad():
             for line in program.trace.lines:
-                exec(line.text, scope)
+                if line.differentiable:
+                    exec(line.text, scope)
+                else:
+                    scope |= {target: program.trace.values[target] for target in line.targets}
         values = {name: scope[name] for name in program.trace.values}
         if bool(values[program.trace.output].isfinite().all()):
             found.append(values)

@@ -37,7 +37,7 @@ def read(markup: str) -> str:
 def hinge(x, W):
     h = x @ W
     loss = torch.where(h < 1, 1 - h, 0 * h).sum()
-    return loss
+    return loss  # noqa: RET504
 
 
 def test_a_trace_shows_its_lines_and_shapes_escaped():

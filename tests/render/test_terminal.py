@@ -10,11 +10,22 @@ from handgrad import derive, explain, trace
 from handgrad.render import terminal
 
 
+STACKED = """\
+lines
+  h = torch.tanh(x @ W + b)           [5, 2]  float32
+      from x [5, 3], W [3, 2], b [2]  8 parameters
+  top, place = h.max(dim=1)           top   [5]     float32
+                                      place [5]     int64
+      from h [5, 2]
+  loss = top.mean()                   []      float32
+      from top [5]"""
+
+
 def forward(x, W, b):
     h = torch.tanh(x @ W + b)
-    top, place = h.max(dim=1)
+    top, place = h.max(dim=1)  # noqa: RUF059
     loss = top.mean()
-    return loss
+    return loss  # noqa: RET504
 
 
 @pytest.fixture
@@ -53,16 +64,7 @@ def test_leaves_come_first_then_the_other_inputs(traced):
 
 def test_a_narrow_terminal_has_each_line_above_what_it_reads(traced):
     text = shown(terminal.Shapes(traced), 60)
-    assert text.split("\n\n")[2] == (
-        "lines\n"
-        "  h = torch.tanh(x @ W + b)            [5, 2]  float32\n"
-        "      from x [5, 3], W [3, 2], b [2]   8 parameters\n"
-        "  top, place = h.max(dim=1)            top [5]     float32\n"
-        "                                       place [5]     int64\n"
-        "      from h [5, 2]\n"
-        "  loss = top.mean()                    []      float32\n"
-        "      from top [5]"
-    )
+    assert text.split("\n\n")[2] == STACKED
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120, 200])
@@ -94,7 +96,7 @@ def test_names_in_brackets_are_no_markup():
     def odd(x):
         red = x[0]
         loss = (red * x[[1, 0]]).sum()
-        return loss
+        return loss  # noqa: RET504
 
     found = trace(odd, torch.ones(2))
     assert "x[[1, 0]]" in shown(terminal.Shapes(found), 80)

@@ -11,7 +11,7 @@ from handgrad.render.ninja import report
 
 NAMES = ("backward.py", "report.md", "loss.png")
 
-COMPARE = '''
+COMPARE = """
 
 if __name__ == "__main__":  # on random numbers, beside autograd
     g = torch.Generator().manual_seed({seed})
@@ -28,7 +28,7 @@ if __name__ == "__main__":  # on random numbers, beside autograd
     for name in leaves:
         off = (gradients["d" + name] - values[name].grad).abs().max()
         print(f"{{'d' + name:8s}} {{list(values[name].shape)!s:10s}} maxdiff: {{off:.1e}}")
-'''
+"""
 
 
 def files(journey: Journey) -> dict[str, bytes]:

@@ -113,10 +113,11 @@ def stacked(rows: Sequence[ShapeRow], width: int) -> Group:
 
 def results(row: ShapeRow, widest: int) -> Text:
     """Return the shape and dtype of what a line makes; its name too if there are several."""
+    names = longest(name for name, *_ in row.makes)
     several = len(row.makes) > 1
     lines = [
         Text.assemble(
-            f"{name} " if several else "",
+            f"{name:{names}} " if several else "",
             (bracketed(shape).ljust(widest), SHAPE),
             "  ",
             (dtype, QUIET),

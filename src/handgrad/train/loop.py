@@ -179,9 +179,14 @@ class Records:
             return
         self.steps.append(step + 1)
         for name, parameter in parameters.items():
-            update, data = float((rate * found[name]).std()), float(parameter.detach().std())
+            update, data = spread(rate * found[name]), spread(parameter.detach())
             ratio = math.log10(update / data) if update > 0 and data > 0 else -math.inf
             self.ratios.setdefault(name, []).append(ratio)
+
+
+def spread(tensor: Tensor) -> float:
+    """Return the standard deviation; of a single entry, which has none, its size."""
+    return float(tensor.std() if tensor.numel() > 1 else tensor.abs().sum())
 
 
 def compared(runner: Runner, rival: Runner) -> Race:

@@ -1,4 +1,4 @@
-"""`handgrad shapes`, `derive` and `explain` through the command line, in the process and outside."""
+"""`handgrad shapes`, `derive` and `explain`, through the command line."""
 
 import io
 import json

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import handgrad.cli.passes
-import handgrad.trace.recorder
 from handgrad.cli import main
+from handgrad.trace import recorder
 
 LEAF = "import torch\nimport torch.nn.functional as F\nx = torch.ones(4, 3, requires_grad=True)\n"
 
@@ -259,7 +259,7 @@ def test_a_bug_is_one_line_and_a_hint(tmp_path, capsys, monkeypatch):
 
 
 def test_a_bug_inside_the_users_call_is_not_blamed_on_them(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(handgrad.trace.recorder, "TABLE", None)
+    monkeypatch.setattr(recorder, "TABLE", None)
     path = written(tmp_path, LEAF + "loss = x.sum()\n")
     assert main(["shapes", str(path)]) == 4
     assert "a bug in handgrad: AttributeError" in capsys.readouterr().err
@@ -282,7 +282,10 @@ def test_the_installed_command_gives_its_exit_code_to_the_shell(tmp_path):
     path = written(tmp_path, "loss = (\n")
     code = "import sys; from handgrad.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "derive", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "derive", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 3
     assert done.stdout == ""
