@@ -16,7 +16,8 @@ import handgrad as hg
 from handgrad.models import character_mlp as seed
 from handgrad.train.step import compile_step
 
-NAMES = "C Xb Yb W1 b1 bngain bnbias W2 b2 n".split()
+NAMES = ("C", "Xb", "Yb", "W1", "b1", "bngain", "bnbias", "W2", "b2", "n")
+LEAVES = ("C", "W1", "b1", "bngain", "bnbias", "W2", "b2")
 RATE = 0.1
 
 
@@ -99,9 +100,7 @@ def main() -> None:
 
 def compare(step, values, arguments) -> None:
     """Refuse to time two steps that do not compute the same."""
-    gradients = dict(
-        zip("C W1 b1 bngain bnbias W2 b2".split(), by_hand(*arguments)[1], strict=True)
-    )
+    gradients = dict(zip(LEAVES, by_hand(*arguments)[1], strict=True))
     _, derived = step({**values, "n": seed.BATCH})
     for name, gradient in gradients.items():
         torch.testing.assert_close(derived[name], gradient, rtol=1e-4, atol=1e-6)
@@ -109,10 +108,9 @@ def compare(step, values, arguments) -> None:
 
 def run(step, values, pairs):
     """Return the times of both, in seconds, a pair for each round; the order alternates."""
-    order = [name for name in step.leaves]
     both = [
-        (step.function, step.inputs, order, fresh(values)),
-        (by_hand, NAMES, "C W1 b1 bngain bnbias W2 b2".split(), fresh(values)),
+        (step.function, step.inputs, step.leaves, fresh(values)),
+        (by_hand, NAMES, LEAVES, fresh(values)),
     ]
     times = ([], [])
     gc.disable()

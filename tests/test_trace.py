@@ -209,3 +209,11 @@ def test_detach_inside_a_line_stops_the_gradient_there():
     backward = agree(forward, x=double(3))
     assert not backward.opaque
     assert any(note.kind == "detach" for note in backward.trace.notes)
+
+
+def test_module_made_of_torchs_own_modules_only():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)).double()
+    trace = hg.trace(net, double(4, 3), upstream=double(4, 2, seed=1))
+    assert {"0_weight", "0_bias"} & set(trace.leaves) or "x_0_weight" in trace.leaves
+    found = hg.derive(trace, strict=True).run()
+    assert len(found) >= 5

@@ -333,7 +333,7 @@ def form_of(backward: Backward, place: int, wanted: str, against: Trace) -> Form
 
 
 def passed(small: LineByLine, start: str, end: str) -> tuple[str, ...]:
-    """Return the gradients of variables after one and up to another, in the order of their lines."""
+    """Return the variables' gradients after one and up to another, in the order of lines."""
     leaves = small.trace.leaves
     names = [each.name for each in small.backward.lines if each.primal not in leaves]
     first = names.index(start) + 1 if start in names else 0

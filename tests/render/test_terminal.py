@@ -9,7 +9,6 @@ from rich.console import Console
 from handgrad import derive, explain, trace
 from handgrad.render import terminal
 
-
 STACKED = """\
 lines
   h = torch.tanh(x @ W + b)           [5, 2]  float32

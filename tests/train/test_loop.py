@@ -6,8 +6,8 @@ import threading
 
 import pytest
 import torch
-from agree import double
 
+from agree import double
 from handgrad.errors import BadInput
 from handgrad.train import Moment, by_autograd, train
 

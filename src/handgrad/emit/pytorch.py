@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from handgrad.derive import Backward, BackwardLine
 from handgrad.derive.backward import names_in_text
-from handgrad.ir import Call, Expr, Line
+from handgrad.ir import Call, Expr, Line, walk
 from handgrad.spell import spell
 from handgrad.trace import Trace
 
@@ -28,7 +28,7 @@ def listing(backward: Backward) -> str:
 
 def written(each: BackwardLine) -> str:
     """Return one line with its shape, broken at its plus signs if it is long."""
-    comment = f"  # {list(each.shape)}"
+    comment = f"  # {list(each.shape)}{marked(each.line.expr)}"
     text = each.line.text
     if len(text) <= WIDTH:
         return text + comment
@@ -37,6 +37,13 @@ def written(each: BackwardLine) -> str:
         return text + comment
     body = "\n    + ".join(spell(term) for term in terms)
     return f"{each.name} = (\n    {body}\n){comment}"
+
+
+def marked(expr: Expr) -> str:
+    """Return what marks a line that leaves an op to autograd; empty for any other."""
+    ops = dict.fromkeys(n.op.name for n in walk(expr) if isinstance(n, Call) and n.op.foreign)
+    asked = [name for name in ops if name.startswith("autograd of ")]
+    return f", no rule: {', '.join(asked)}" if asked else ""
 
 
 def summands(expr: Expr) -> Iterator[Expr]:

@@ -41,6 +41,12 @@ ROWS = [
         for name in ("zeros", "ones")
     ),
     op(
+        f"x.new_full(size, fill_value, {KIND})",
+        index=None,
+        structural=("x",),
+        examples=[call((3, 4), (2, 3), 1.5)],
+    ),
+    op(
         f"torch.full(size, fill_value, {KIND})",
         index=None,
         examples=[call((3, 4), 2.5), call((2,), 3, dtype=torch.float64)],

@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 
+from handgrad.ir import Call
 from handgrad.ops.declare import call, op
+from handgrad.ops.term import Term
 from handgrad.ops.words import axes
 
 RESHAPED = "only the shape changed, so the gradient takes the input's shape again"
@@ -16,6 +18,21 @@ def inverse(dims: Any) -> tuple[int, ...]:
     """Return the order of axes that undoes an order of axes."""
     order = [d % len(dims) for d in dims]
     return tuple(order.index(axis) for axis in range(len(order)))
+
+
+def turned(x: Any) -> Any:
+    """Return the transpose of a transpose, or of a product, with one transpose less."""
+    made = x.expr if isinstance(x.expr, Call) else None
+    if made is None:
+        return None
+    if made.op.name in ("mT", "T"):
+        return Term(made.args["x"])  # pyright: ignore[reportArgumentType]
+    if made.op.spellings[0].target != "@" or made.ndim < 2:
+        return None
+    a, b = (Term(made.args[name]) for name in "ab")  # pyright: ignore[reportArgumentType]
+    if a.ndim < 2 or b.ndim < 2:
+        return None
+    return b.T @ a.T if a.ndim == b.ndim == 2 else b.mT @ a.mT
 
 
 def unexpand(dy: Any, x: Any, repeats: Any) -> Any:
@@ -145,6 +162,7 @@ TURNS = [
         index="y[I,i,j] = x[I,j,i]",
         when=lambda x: x.ndim >= 2,
         dx=lambda dy: dy.mT,
+        fold=lambda x: turned(x),
         why={"x": TURNED},
         examples=[call((3, 4)), call((2, 3, 5))],
     ),
@@ -153,6 +171,7 @@ TURNS = [
         index="y[i,j] = x[j,i]",
         when=lambda x: x.ndim == 2,
         dx=lambda dy: dy.T,
+        fold=lambda x: turned(x),
         why={"x": TURNED},
         examples=[call((3, 4)), call((1, 4))],
     ),
@@ -263,6 +282,14 @@ STRETCHES = [
             call((), 3),
             call((3,), 0),
         ],
+    ),
+    op(
+        "x.tile(*repeats), torch.tile(x, repeats)",
+        index=None,
+        when=lambda x, repeats: len(repeats) < x.ndim,
+        dx=lambda dy, x, repeats: unexpand(dy, x, (*[1] * (x.ndim - len(repeats)), *repeats)),
+        why={"x": REPEATED},
+        examples=[call((3, 4), 2), call((2, 3, 5), (3, 2))],
     ),
     op(
         "x.repeat_interleave(repeats, dim=None), torch.repeat_interleave(x, repeats, dim=None)",

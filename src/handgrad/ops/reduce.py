@@ -127,6 +127,29 @@ ROWS = [
         examples=BIASED,
     ),
     op(
+        "var, mean = torch.var_mean(x, dim=None, correction=1, keepdim=False)",
+        index=None,
+        when=lambda dim: not isinstance(dim, bool),
+        dx=lambda dvar, dmean, x, dim, correction, keepdim: (
+            through_variance(dvar, x, dim, correction, keepdim)
+            + align(dmean, x, dim, keepdim) / count(x, dim)
+        ),
+        why={"x": "the variance gives 2 * (x - mean) over n - correction, the mean 1/n"},
+        examples=CORRECTED,
+    ),
+    op(
+        "var, mean = torch.var_mean(x, dim=None, unbiased=True, keepdim=False)",
+        name="var_mean_unbiased",
+        index=None,
+        when=lambda dim: not isinstance(dim, bool),
+        dx=lambda dvar, dmean, x, dim, unbiased, keepdim: (
+            through_variance(dvar, x, dim, int(unbiased), keepdim)
+            + align(dmean, x, dim, keepdim) / count(x, dim)
+        ),
+        why={"x": "the variance gives 2 * (x - mean) over n or n - 1, the mean 1/n"},
+        examples=BIASED,
+    ),
+    op(
         "torch.logsumexp(x, dim, keepdim=False), x.logsumexp(dim, keepdim=False)",
         index="y[I-dim] = log(sum[dim] exp(x[I]))",
         dx=lambda dy, y, x, dim, keepdim: (

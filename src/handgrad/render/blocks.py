@@ -1,4 +1,4 @@
-"""A report as blocks, so that one text has three forms: plain, Markdown, and (in `live`) a terminal's."""
+"""A report as blocks: one text with three forms, plain, Markdown, and (in `live`) a terminal's."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Live:
         self.mean = SMOOTH * self.mean + (1 - SMOOTH) * moment.loss
         if moment.step % OFTEN == 0 or moment.step == moment.steps:
             speed = f"{moment.step / max(moment.seconds, 1e-9):,.0f}"
-            fields = {"loss": f"{self.mean:.3f}", "speed": speed}
-            self.bar.update(self.task, completed=moment.step, **fields)
+            loss = f"{self.mean:.3f}"
+            self.bar.update(self.task, completed=moment.step, loss=loss, speed=speed)
 
     def written(self, paths: Iterable[str]) -> None:
         """Print which files there are now."""

@@ -1,4 +1,4 @@
-"""The journey in words: each exercise as a heading, a sentence saying what one sees, and the thing."""
+"""The journey in words: for each exercise a heading, what one sees, and the thing."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ def plan(result: Plan) -> list[Block]:
     return [
         Heading("4. Training by these gradients"),
         Paragraph(
-            f"{counted(result.steps, 'step')} of {result.batch} examples at learning rate 0.1, from "
-            "the middle on 0.01. Every step is done twice, from the same start on the same batches: "
-            "by the derived lines with autograd off, and by autograd."
+            f"{counted(result.steps, 'step')} of {result.batch} examples at learning rate 0.1, "
+            "from the middle on 0.01. Every step is done twice, from the same start on the same "
+            "batches: by the derived lines with autograd off, and by autograd."
         ),
     ]
 
@@ -216,8 +216,8 @@ def raced(race: Race, steps: int) -> str:
     """Return who was faster, and how far apart the two ended."""
     return (
         f"{counted(steps, 'step')} took {timed(race.seconds)} by the derived lines, "
-        f"{timed(race.rival_seconds)} by autograd. The largest difference between the two networks' "
-        f"parameters after the last step is {race.difference:.1e} (in {race.parameter})."
+        f"{timed(race.rival_seconds)} by autograd. The largest difference between the two "
+        f"networks' parameters after the last step is {race.difference:.1e} (in {race.parameter})."
     )
 
 
@@ -239,7 +239,8 @@ def names(result: Trained) -> list[Block]:
     fresh = len(result.samples) - sum(result.known)
     return [
         Paragraph(
-            f"{len(result.samples)} words sampled from the network, {fresh} of them not in the data:"
+            f"{len(result.samples)} words sampled from the network, {fresh} of them not in the "
+            "data:"
         ),
         Paragraph(", ".join(word or "(empty)" for word in result.samples)),
     ]

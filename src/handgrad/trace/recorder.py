@@ -117,7 +117,7 @@ class Recorder(TorchFunctionMode):
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
-        sys.setprofile(self.previous)
+        sys.setprofile(self.previous if callable(self.previous) else None)  # a profiler's own is not
         super().__exit__(*error)
         if self.root is not None:
             self.discover([self.root])

@@ -38,12 +38,15 @@ def is_library(file: str) -> bool:
 def user_frames(frame: FrameType | None, root: FrameType | None) -> list[FrameType]:
     """Return the frames of the user's code, innermost first, up to the root."""
     found: list[FrameType] = []
+    last = frame
     while frame is not None:
         if not is_library(frame.f_code.co_filename) or frame is root:
             found.append(frame)
-        if frame is root or frame.f_code.co_name == "run_recorded":
+        if frame is root:
             return found
-        frame = frame.f_back
+        if frame.f_code.co_name == "run_recorded":
+            return found or ([last] if last is not None else [])  # a module all of torch's own
+        last, frame = frame, frame.f_back
     return found
 
 

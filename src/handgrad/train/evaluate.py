@@ -57,7 +57,7 @@ def calibrate(parameters: Mapping[str, Tensor], X: Tensor) -> Calibrated:
 
 @torch.no_grad()
 def mean_loss(network: Calibrated, X: Tensor, Y: Tensor) -> float | None:
-    """Return the mean cross-entropy of contexts X with their next characters Y; None without any."""
+    """Return the mean cross-entropy of contexts X with next characters Y; None without any."""
     if not len(X):
         return None
     total = sum(
@@ -71,7 +71,7 @@ def mean_loss(network: Calibrated, X: Tensor, Y: Tensor) -> float | None:
 def sample(
     network: Calibrated, vocabulary: Vocabulary, count: int, seed: int, block_size: int = 3
 ) -> tuple[str, ...]:
-    """Return new words, a character at a time until the boundary; none from parameters not finite."""
+    """Return new words, character by character; none if a parameter is not finite."""
     if not all(bool(tensor.isfinite().all()) for tensor in network.parameters.values()):
         return ()
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent by given gradients, with another way to the same gradients beside it."""
+"""Stochastic gradient descent by given gradients, with others beside it on the same batches."""
 
 from __future__ import annotations
 
