@@ -94,7 +94,9 @@ def sizes_of(label: str, equation: Equation, bound: Mapping[str, Any]) -> list[i
     return sizes
 
 
-def evaluate(node: ast.expr, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]) -> Any:
+def evaluate(
+    node: ast.expr, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]
+) -> Any:
     """Compute one entry of an expression."""
 
     def value(part: ast.expr) -> Any:
@@ -116,7 +118,11 @@ def evaluate(node: ast.expr, env: dict[str, Any], equation: Equation, bound: Map
     if isinstance(node, ast.UnaryOp):
         inside = value(node.operand)
         return (not inside) if isinstance(node.op, ast.Invert | ast.Not) else -inside
-    names = {f"v{k}": value(part) for k, part in enumerate(ast.iter_child_nodes(node)) if isinstance(part, ast.expr)}
+    names = {
+        f"v{k}": value(part)
+        for k, part in enumerate(ast.iter_child_nodes(node))
+        if isinstance(part, ast.expr)
+    }
     if isinstance(node, ast.Compare):
         template: ast.expr = ast.Compare(ast.Name("v0"), node.ops, [ast.Name("v2")])
         names = {"v0": value(node.left), "v2": value(node.comparators[0])}
@@ -127,7 +133,9 @@ def evaluate(node: ast.expr, env: dict[str, Any], equation: Equation, bound: Map
     return eval(ast.unparse(template), names)
 
 
-def read(node: ast.Subscript, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]) -> Any:
+def read(
+    node: ast.Subscript, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]
+) -> Any:
     """Read one entry of an operand; a number is read everywhere the same."""
     tensor = bound[ast.unparse(node.value)]
     if not isinstance(tensor, torch.Tensor):
@@ -141,16 +149,22 @@ def read(node: ast.Subscript, env: dict[str, Any], equation: Equation, bound: Ma
             place += list(env[text])[len(env[text]) - own :] if own else []
         else:
             place.append(int(evaluate(part, env, equation, bound)))
-    return tensor[tuple(min(p, s - 1) if s == 1 else p for p, s in zip(place, tensor.shape, strict=True))].item()
+    return tensor[
+        tuple(min(p, s - 1) if s == 1 else p for p, s in zip(place, tensor.shape, strict=True))
+    ].item()
 
 
-def reduce(kind: str, node: ast.Call, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]) -> Any:
+def reduce(
+    kind: str, node: ast.Call, env: dict[str, Any], equation: Equation, bound: Mapping[str, Any]
+) -> Any:
     """Compute `sum[j](...)`: over a small label, or over the axes that an argument names."""
     assert isinstance(node.func, ast.Subscript)
     values = []
     for label in labels(node.func):
         if label in bound or label == "dim":
-            wide = next(r[0] for reads in equation.reads.values() for r in reads if r and r[0][0].isupper())
+            wide = next(
+                r[0] for reads in equation.reads.values() for r in reads if r and r[0][0].isupper()
+            )
             sizes = sizes_of(wide, equation, bound)
             taken = axes(bound.get(label), len(sizes))
             for place in itertools.product(*(range(sizes[axis]) for axis in taken)):
@@ -160,7 +174,9 @@ def reduce(kind: str, node: ast.Call, env: dict[str, Any], equation: Equation, b
                 values.append(evaluate(node.args[0], {**env, wide: at}, equation, bound))
         else:
             count = sizes_of(label, equation, bound)[0]
-            values += [evaluate(node.args[0], {**env, label: k}, equation, bound) for k in range(count)]
+            values += [
+                evaluate(node.args[0], {**env, label: k}, equation, bound) for k in range(count)
+            ]
     total = math.fsum(values) if kind in ("sum", "mean") else math.prod(values)
     if kind == "mean":
         return total / len(values)

@@ -15,7 +15,7 @@ from handgrad.ir import Call, Expr, Item, Name, Op, Static, operands
 from handgrad.ops import TABLE
 from handgrad.ops.declare import Example, Given
 from handgrad.ops.table import bind, fill
-from handgrad.ops.term import Term, building, build, lower, make_call
+from handgrad.ops.term import Term, build, building, lower, make_call
 from handgrad.spell import spell
 
 SCOPE = {"torch": torch, "F": F}
@@ -36,7 +36,11 @@ class Case:
         found = []
         for param, arg in self.call.args.items():
             if param in self.row.rules:
-                found += [n.name for n in operands(arg) if isinstance(n, Name) and n.dtype.is_floating_point]
+                found += [
+                    n.name
+                    for n in operands(arg)
+                    if isinstance(n, Name) and n.dtype.is_floating_point
+                ]
         return found
 
 

@@ -44,7 +44,13 @@ AXIS = [
     "torch.cat([{x}, {x} * 2], dim={d}).tanh()",
     "{x}.logsumexp({d}, keepdim=True) + {x}",
 ]
-REDUCE = ["{x}.sum({d})", "{x}.mean({d})", "{x}.amax({d})", "{x}.logsumexp({d})", "torch.sum({x}, {d})"]
+REDUCE = [
+    "{x}.sum({d})",
+    "{x}.mean({d})",
+    "{x}.amax({d})",
+    "{x}.logsumexp({d})",
+    "torch.sum({x}, {d})",
+]
 
 
 @dataclass
@@ -84,8 +90,16 @@ class Forward:
 
     def step(self) -> None:
         kinds: list[Callable[[], None]] = [
-            self.unary, self.unary, self.axis, self.axis, self.binary, self.binary, self.reduce,
-            self.matmul, self.layout, self.index,
+            self.unary,
+            self.unary,
+            self.axis,
+            self.axis,
+            self.binary,
+            self.binary,
+            self.reduce,
+            self.matmul,
+            self.layout,
+            self.index,
         ]
         self.rng.choice(kinds)()
 
@@ -116,7 +130,9 @@ class Forward:
         shape = shape[self.rng.randrange(len(shape) + 1) if self.rng.random() < 0.3 else 0 :]
         fits = [n for n, s in self.shapes.items() if self.broadcasts(s, self.shapes[x])]
         other = self.rng.choice(fits) if self.rng.random() < 0.6 else self.leaf(tuple(shape))
-        text = self.rng.choice(["{x} * {y}", "{x} + {y}", "{y} - {x}", "{x} / ({y}**2 + 1)", "torch.maximum({x}, {y})"])
+        text = self.rng.choice(
+            ["{x} * {y}", "{x} + {y}", "{y} - {x}", "{x} / ({y}**2 + 1)", "torch.maximum({x}, {y})"]
+        )
         self.assign(text.format(x=x, y=other))
 
     @staticmethod
@@ -131,8 +147,16 @@ class Forward:
     def layout(self) -> None:
         x = self.pick(2)
         text = self.rng.choice(
-            ["{x}.mT", "{x}.reshape(-1)", "{x}.transpose(0, 1)", "{x}.unsqueeze(1)", "{x}.flatten()",
-             "torch.stack([{x}, {x}**2])", "{x}.view({x}.shape[0], -1)", "{x}.repeat_interleave(2, 0)"]
+            [
+                "{x}.mT",
+                "{x}.reshape(-1)",
+                "{x}.transpose(0, 1)",
+                "{x}.unsqueeze(1)",
+                "{x}.flatten()",
+                "torch.stack([{x}, {x}**2])",
+                "{x}.view({x}.shape[0], -1)",
+                "{x}.repeat_interleave(2, 0)",
+            ]
         )
         if "view" in text and x not in self.leaves:
             text = text.replace("view", "reshape")
@@ -144,7 +168,19 @@ class Forward:
         name = f"i{len(self.constants)}"
         count = self.rng.choice(SIZES)
         self.constants[name] = torch.tensor([self.rng.randrange(size) for _ in range(count)])
-        self.assign(self.rng.choice(["{x}[{i}]", "{x}[0]", "{x}[:2]", "{x}[..., 0]", "{x}.index_select(0, {i})", "{x}[None]", "{x}[-1:]"]).format(x=x, i=name))
+        self.assign(
+            self.rng.choice(
+                [
+                    "{x}[{i}]",
+                    "{x}[0]",
+                    "{x}[:2]",
+                    "{x}[..., 0]",
+                    "{x}.index_select(0, {i})",
+                    "{x}[None]",
+                    "{x}[-1:]",
+                ]
+            ).format(x=x, i=name)
+        )
 
     def finish(self) -> str:
         alive = [n for n in self.shapes if n not in self.leaves][-4:]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from loops import run_equation
-from rows import SCOPE, Case, evaluate, gradients, make, upstream_of
 from torch.overrides import TorchFunctionMode
 
 from handgrad.index import parse
@@ -13,6 +11,8 @@ from handgrad.ir import Name
 from handgrad.ops import TABLE
 from handgrad.ops.term import Term, building, to_value
 from handgrad.spell import spell
+from loops import run_equation
+from rows import SCOPE, Case, evaluate, gradients, make, upstream_of
 
 CASES = [
     pytest.param(row, example, id=f"{row.name}-{k}")
@@ -111,9 +111,11 @@ def test_rule_equals_autograd(row, example):
     case = make(row, example)
     wanted = case.wanted
     if not wanted:
-        assert not row.rules or not any(
-            t.is_floating_point() for t in case.tensors.values()
-        ) or row.structural, f"{row.name}: no operand of this example has a rule"
+        assert (
+            not row.rules
+            or not any(t.is_floating_point() for t in case.tensors.values())
+            or row.structural
+        ), f"{row.name}: no operand of this example has a rule"
         return
     names, cotangents = upstream_of(case.call)
     found = gradients(case.call, set(wanted), names)
@@ -169,9 +171,7 @@ def test_second_order_equals_autograd(row, example):
         values = case.tensors | cotangents | {"ddx": v}
         for key, expected in zip(inputs, again, strict=True):
             expected = torch.zeros_like(inputs[key]) if expected is None else expected
-            got = (
-                evaluate(second[key], values) if key in second else torch.zeros_like(inputs[key])
-            )
+            got = evaluate(second[key], values) if key in second else torch.zeros_like(inputs[key])
             close(got, expected, rtol=1e-8, nan=True)  # NaN just where torch's own is
 
 

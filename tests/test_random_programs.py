@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from strategies import random_forward
 
 import handgrad as hg
+from strategies import random_forward
 
 
 def judge(seed: int) -> None:

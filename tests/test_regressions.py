@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from agree import agree, double
 
 
@@ -42,7 +43,9 @@ def test_users_own_n_mask_and_s_are_not_captured():
         loss = (total.mean() * n) + (s * n).sum()
         return loss
 
-    backward = agree(forward, x=double(3, 5), n=double(seed=1), mask=double(3, 5, seed=2), s=double(5, seed=3))
+    backward = agree(
+        forward, x=double(3, 5), n=double(seed=1), mask=double(3, 5, seed=2), s=double(5, seed=3)
+    )
     assert set(backward.run()) >= {"dx", "dn", "dmask", "ds"}
 
 

@@ -7,12 +7,12 @@ import inspect
 
 import pytest
 import torch
-from agree import agree
 
 import handgrad as hg
+from agree import agree
 from handgrad.models import character_mlp
-from handgrad.train.data import Vocabulary, build_dataset, load_words
 from handgrad.trace.files import trace_file
+from handgrad.train.data import Vocabulary, build_dataset, load_words
 
 BODY = inspect.getsource(character_mlp.small_steps).splitlines()
 LINES = [line.strip() for line in BODY if line.startswith("    ") and " = " in line]
@@ -123,7 +123,10 @@ BELOW = "hpreact bngain bnraw bnbias bnvar_inv bnvar bndiff2 bndiff bnmeani hpre
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_float32_below_h_is_at_most_twice_autograds_error(seed):
     single = inputs(seed=seed)
-    wide = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in single.items()}
+    wide = {
+        k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v
+        for k, v in single.items()
+    }
     exact = hg.trace(character_mlp.small_steps, **wide).grads
     trace = hg.trace(character_mlp.small_steps, **single)
     found = hg.derive(trace).run()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from agree import agree, double
 
 import handgrad as hg
+from agree import agree, double
 from handgrad.models import character_mlp
 from handgrad.trace.files import trace_file
 
@@ -16,6 +16,7 @@ def texts(trace: hg.Trace) -> list[str]:
 
 
 def test_function_keeps_lines_scalars_and_methods_verbatim():
+    # fmt: off
     def forward(x, w, n):
         mean = 1/n*x.sum(0, keepdims=True)
         var = 1/(n-1)*((x - mean)**2).sum(0, keepdim=True)
@@ -24,6 +25,7 @@ def test_function_keeps_lines_scalars_and_methods_verbatim():
         top = x.max(1, keepdim=True).values
         loss = (scaled.sum() + picked.mean()) * top.sum()
         return loss
+    # fmt: on
 
     trace = hg.trace(forward, double(4, 3), double(4, 2), 4)
     assert texts(trace)[0] == "mean = 1/n*x.sum(0, keepdims=True)"
@@ -67,7 +69,9 @@ def test_with_block_gives_the_same_program_as_the_function():
     assert loss.item() == trace.values["loss"].item()
     assert texts(trace) == texts(hg.trace(forward, x, W))
     assert trace.leaves == ("W",)
-    torch.testing.assert_close(trace.grads["h"], torch.autograd.grad((h2 := torch.tanh(x @ W)).square().mean(), h2)[0])
+    torch.testing.assert_close(
+        trace.grads["h"], torch.autograd.grad((h2 := torch.tanh(x @ W)).square().mean(), h2)[0]
+    )
 
 
 def test_file_top_level_leaves_set_up_out(tmp_path):
@@ -212,7 +216,9 @@ def test_detach_inside_a_line_stops_the_gradient_there():
 
 
 def test_module_made_of_torchs_own_modules_only():
-    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)).double()
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)
+    ).double()
     trace = hg.trace(net, double(4, 3), upstream=double(4, 2, seed=1))
     assert {"0_weight", "0_bias"} & set(trace.leaves) or "x_0_weight" in trace.leaves
     found = hg.derive(trace, strict=True).run()

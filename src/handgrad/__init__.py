@@ -1,9 +1,8 @@
 """Backpropagation by hand, and provably right."""
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from handgrad.lazy import public
 
 if TYPE_CHECKING:
     from handgrad.check import Report, check
@@ -38,18 +37,4 @@ HOMES = {
     "trace": "handgrad.trace",
 }
 
-
-class Public(ModuleType):
-    """The package: a public name is imported when it is first asked for.
-
-    Importing a submodule binds its name here (`handgrad.trace`, the package); the public function
-    of that name comes first.
-    """
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in HOMES:
-            return getattr(import_module(HOMES[name]), name)
-        return super().__getattribute__(name)
-
-
-sys.modules[__name__].__class__ = Public
+public(__name__, HOMES)

@@ -69,6 +69,6 @@ class Undecided(HandgradError):
 
 
 class Mismatch(HandgradError):
-    """A backward pass that handgrad wrote does not equal autograd's: a bug, never shown as a result."""
+    """A backward pass that handgrad wrote is not autograd's: a bug, never shown as a result."""
 
     exit_code = BUG

@@ -54,7 +54,9 @@ def readers(name: str, backward: Backward) -> list[str]:
 
 def clauses(contribution: Contribution, name: str) -> str:
     """Return why one contribution has its form, from the ops that it passes."""
-    told = [clause(p, name if p is contribution.passages[-1] else "") for p in contribution.passages]
+    told = [
+        clause(p, name if p is contribution.passages[-1] else "") for p in contribution.passages
+    ]
     told = [text for text in dict.fromkeys(told) if text]
     return ", then ".join(told) if told else "a sum passes its gradient on as it is"
 

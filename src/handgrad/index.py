@@ -33,9 +33,11 @@ class Equation:
     @property
     def elementwise(self) -> bool:
         """Tell whether each entry of the result reads the same entry of every operand."""
-        return self.output == ("I",) and all(
-            labels == ("I",) for many in self.reads.values() for labels in many
-        ) and not any(reduction(node) for node in ast.walk(self.value))
+        return (
+            self.output == ("I",)
+            and all(labels == ("I",) for many in self.reads.values() for labels in many)
+            and not any(reduction(node) for node in ast.walk(self.value))
+        )
 
 
 @cache

@@ -148,11 +148,11 @@ class Op:
     spellings: tuple[Spelling, ...]
     outputs: tuple[str, ...] = ("y",)
     index: str | None = None
-    rules: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    rules: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     when: Callable[..., bool] | None = None
     same_as: str | None = None
     fold: Callable[..., Any] | None = None
-    why: Mapping[str, str] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict[str, str])
     examples: tuple[Any, ...] = ()
     additive: bool = False
     repeats: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from handgrad.ir import Arg, Call, Expr, Item, Name, Param, Static
+from handgrad.ir import Arg, Call, Item, Name, Param, Static
 
 ATOM = 15
 PRECEDENCE = {
@@ -109,7 +109,9 @@ def spelled_binary(symbol: str, left: Arg, right: Arg) -> tuple[str, int]:
     # ** groups from the right and takes a sign on its right side; the others group from the left
     left_needs = precedence + 1 if symbol == "**" or precedence == COMPARE else precedence
     right_needs = UNARY if symbol == "**" else precedence + 1
-    text = space.join((guard(spelled(left), left_needs), symbol, guard(spelled(right), right_needs)))
+    text = space.join(
+        (guard(spelled(left), left_needs), symbol, guard(spelled(right), right_needs))
+    )
     return text, precedence
 
 
@@ -214,5 +216,3 @@ def literal(value: Any) -> str:
         inside = ", ".join(map(literal, value))
         return f"({inside},)" if len(value) == 1 else f"({inside})"
     raise ValueError(f"no text for a {type(value).__name__}")
-
-

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from agree import double
 
 import handgrad as hg
+from agree import double
 from handgrad.errors import BadInput
 
 
@@ -132,7 +132,7 @@ def test_cmp_prints_the_notebooks_line(capsys):
     app = torch.allclose(dh, h.grad)
     maxdiff = (dh - h.grad).abs().max().item()
     s = "h"
-    line = f"{s:15s} | exact: {str(ex):5s} | approximate: {str(app):5s} | maxdiff: {maxdiff}"
+    line = f"{s:15s} | exact: {ex!s:5s} | approximate: {app!s:5s} | maxdiff: {maxdiff}"
     assert capsys.readouterr().out == line + " | correct\n"
 
 

@@ -6,19 +6,18 @@ import ast
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from mutation.operators import Context, Mistake, mistakes
-from mutation.oracle import equivalent, is_gradient
-from mutation.programs import Program, programs, scope_of
 
 from handgrad.check.assess import assess
 from handgrad.check.judge import Judge
 from handgrad.check.report import Report, Row
 from handgrad.check.statements import statements
-
-READS_GRADIENT = ("stale_upstream", "swap_names", "aliased")  # may be right for equal gradients
+from mutation.operators import Context, Mistake, mistakes
+from mutation.oracle import equivalent, is_gradient
+from mutation.programs import Program, programs, scope_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +85,16 @@ def outcome(mutant: Mutant) -> Outcome:
         report = judged(mutant.program, mutant.source)
     except Exception as error:  # a checker that raises has not caught it
         return Outcome(mutant, (), f"  raised {type(error).__name__}: {error}")
-    return Outcome(mutant, tuple(row for row in report.rows if not row.verdict.good))
+    usual = baseline(mutant.program)
+    bad = (row for row in report.rows if not row.verdict.good)
+    return Outcome(mutant, tuple(r for r in bad if (r.name, r.verdict) not in usual))
+
+
+@cache
+def baseline(program: Program) -> frozenset[tuple[str, str]]:
+    """Return what the checker leaves undecided in the right backward pass: gradients that are 0."""
+    report = judged(program, program.source)
+    return frozenset((r.name, r.verdict) for r in report.rows if not r.verdict.good)
 
 
 def values_of(program: Program, lines: tuple[str, ...]) -> dict[str, Any]:
@@ -185,13 +193,23 @@ def different(chosen: Variant, place: int, mistake: Mistake) -> bool:
     """Tell whether a mistake changes a gradient."""
     lines = [*chosen.lines]
     lines[place] = mistake.text
-    noisy = mistake.operator not in READS_GRADIENT
+    same_reads = upstream(mistake.text) == upstream(chosen.lines[place])
+    noisy = same_reads and mistake.operator != "drop_upstream"
     right = "\n".join(chosen.lines)
     return not equivalent(chosen.program, right, "\n".join(lines), noisy=noisy)
 
 
+def upstream(line: str) -> set[str]:
+    """Return the names in a line that look like gradients."""
+    names = (n.id for n in ast.walk(ast.parse(line)) if isinstance(n, ast.Name))
+    return {name for name in names if name.startswith("d")}
+
+
 def drawn(
-    count: int, seed: int, mistakes_each: int = 1, rewrite: Callable[..., tuple[str, ...]] | None = None
+    count: int,
+    seed: int,
+    mistakes_each: int = 1,
+    rewrite: Callable[..., tuple[str, ...]] | None = None,
 ) -> Iterator[Mutant]:
     """Yield different mutants of the programs in turn.
 

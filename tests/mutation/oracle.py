@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+
 from mutation.programs import Program, scope_of
 
 SAME = 1e-9  # of the gradient's largest entry
@@ -26,7 +27,9 @@ def forward_points(program: Program) -> tuple[dict[str, Any], ...]:
         for given in program.trace.program.inputs:
             value = program.trace.values[given.name]
             if given.name in program.trace.leaves and seed > 1:
-                value = value + 0.5 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
+                value = value + 0.5 * torch.randn(
+                    value.shape, generator=generator, dtype=value.dtype
+                )
             scope[given.name] = value
         with torch.no_grad():
             for line in program.trace.lines:

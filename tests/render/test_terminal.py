@@ -22,9 +22,9 @@ lines
 
 def forward(x, W, b):
     h = torch.tanh(x @ W + b)
-    top, place = h.max(dim=1)  # noqa: RUF059
+    top, place = h.max(dim=1)
     loss = top.mean()
-    return loss  # noqa: RET504
+    return loss
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_names_in_brackets_are_no_markup():
     def odd(x):
         red = x[0]
         loss = (red * x[[1, 0]]).sum()
-        return loss  # noqa: RET504
+        return loss
 
     found = trace(odd, torch.ones(2))
     assert "x[[1, 0]]" in shown(terminal.Shapes(found), 80)

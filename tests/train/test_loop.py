@@ -35,7 +35,7 @@ def batches(seed: int = 7):
 
 
 def test_train_is_gradient_descent_at_two_rates():
-    steps = 7
+    steps = 6
     run = train(by_hand, START, batches(), steps)
     expected = {name: value.clone() for name, value in START.items()}
     draw, losses = batches(), []

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from handgrad.check.compare import notebook, verdict_of
-from handgrad.check.diagnose import diagnose
+from handgrad.check.diagnose import diagnose, diagnose_error, facts
 from handgrad.check.judge import Judge, Local
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
-from handgrad.check.run import Write
+from handgrad.check.run import Failure, Write
 from handgrad.check.scale import in_double, scales
 
 
@@ -29,7 +28,8 @@ def assess(judge: Judge) -> Report:
     left_out = [
         Row("d" + leaf, Verdict.TO_DO, expected_shape=tuple(judge.trace.values[leaf].shape))
         for leaf in judge.trace.leaves
-        if leaf in judge.trace.grads and "d" + leaf not in rows
+        if leaf in judge.trace.grads
+        and "d" + leaf not in rows
         and not any(judge.primal(n) == leaf for n in rows)
     ]
     return Report((*rows.values(), *left_out), tuple(judge.run.supplied))
@@ -50,18 +50,34 @@ class Assessor:
         chain = judge.chain(name)
         given = chain[-1].value
         row = self.placed(Row(name, Verdict.WRONG, expected_shape=tuple(truth.shape)), chain[-1])
-        if given is None:
-            return replace(row, verdict=Verdict.TO_DO)
         failed = next((f for f in judge.run.failures if f.statement in judge.slice_of(name)), None)
         if failed is not None:
-            text = judge.body[failed.statement]
-            return replace(row, note=f"line {text.line} raised {failed.error}")
+            return self.failed(row, name, failed)
+        if given is None:
+            return replace(row, verdict=Verdict.TO_DO)
         tensor = given if isinstance(given, torch.Tensor) else torch.as_tensor(given)
         exact, approximate, maxdiff = notebook(tensor, truth)
         row = replace(
             row, shape=tuple(tensor.shape), exact=exact, approximate=approximate, maxdiff=maxdiff
         )
         return self.judged(row, name, tensor, truth)
+
+    def failed(self, row: Row, name: str, failure: Failure) -> Row:
+        """Return the row of a gradient whose statement raised: by its own mistake, or another's."""
+        local = self.judge.local(name)
+        if local.right and self.misled(name, local):
+            note = f"raised {failure.error}, by a mistake above"
+            return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
+        text = self.judge.body[failure.statement]
+        diagnosis = diagnose_error(self.judge, name, failure.statement, failure.error)
+        row = replace(row, line=text.first_line, number=text.line, diagnosis=diagnosis)
+        return replace(row, note=f"line {text.line} raised {failure.error}")
+
+    def misled(self, name: str, local: Local) -> bool:
+        """Tell whether a gradient that a line reads is itself not right as it ran."""
+        read = self.judge.candidates(name, local.slice)
+        rows = [self.rows[r] for r in read if r in self.rows]
+        return any(not row.verdict.good or row.inherits for row in rows)
 
     def placed(self, row: Row, write: Write) -> Row:
         """Return a row at the statement of a write."""
@@ -77,6 +93,9 @@ class Assessor:
         local = self.judge.local(name)
         if local.error:
             return replace(row, verdict=Verdict.UNCONFIRMED, note=local.error)
+        if local.right and given.shape != truth.shape and self.misled(name, local):
+            note = f"shape {list(given.shape)}, by a mistake above"
+            return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
         if given.shape != truth.shape:
             return self.misshapen(row, name, given, local)
         if given.dtype != truth.dtype:
@@ -87,14 +106,19 @@ class Assessor:
             return replace(row, verdict=Verdict.UNTESTED, note=note)
         if not local.right:
             guilty = self.placed(row, self.guilty(name))
-            return replace(guilty, diagnosis=diagnose(self.judge, local, name))
+            diagnosis = diagnose(self.judge, local, name)
+            return replace(guilty, diagnosis=diagnosis, note="" if diagnosis else facts(local))
         return self.as_it_ran(row, name, given, truth, local)
 
     def misshapen(self, row: Row, name: str, given: torch.Tensor, local: Local) -> Row:
         """Return the row of a gradient of the wrong shape."""
         note = f"shape {list(given.shape)}, should be {list(row.expected_shape)}"
         same = all(v.numel() == e.numel() for v, e in zip(local.values, local.full, strict=True))
-        reshaped = [v.reshape(e.shape) for v, e in zip(local.values, local.full, strict=True)] if same else []
+        reshaped = (
+            [v.reshape(e.shape) for v, e in zip(local.values, local.full, strict=True)]
+            if same
+            else []
+        )
         again = replace_values(local, reshaped) if same else local
         verdict = Verdict.SHAPE if same and again.right else Verdict.WRONG
         row = replace(row, verdict=verdict, note=note)
@@ -109,10 +133,13 @@ class Assessor:
             return replace(row, verdict=verdict)
         if verdict is Verdict.UNTESTED:
             finite = bool(given.isfinite().all())
-            return replace(row, verdict=Verdict.CORRECT if finite else verdict, note="" if finite else note)
-        upstream = [r for n, r in self.rows.items() if self.judge.primal(n) in local.cuts]
-        if any(not r.verdict.good or r.inherits for r in upstream):
-            return replace(row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above")
+            return replace(
+                row, verdict=Verdict.CORRECT if finite else verdict, note="" if finite else note
+            )
+        if self.misled(name, local):
+            return replace(
+                row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above"
+            )
         stale = self.stale(name)
         if stale is not None:
             return replace(row, diagnosis=stale, note=note)
@@ -183,5 +210,3 @@ def wrong_dtype(name: str, given: torch.Tensor, truth: torch.Tensor) -> Diagnosi
         "shape and dtype are compared before values",
         f"{name} = {name}.to({truth.dtype})",
     )
-
-

@@ -55,9 +55,7 @@ def primal_of(name: str, trace: Trace) -> str:
     )
 
 
-def judge(
-    name: str, given: Any, truth: torch.Tensor, exact: torch.Tensor, scale: float
-) -> Row:
+def judge(name: str, given: Any, truth: torch.Tensor, exact: torch.Tensor, scale: float) -> Row:
     """Judge one gradient.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ import torch
 from handgrad.check.reference import Point, points
 from handgrad.check.run import Run, Write, run_once
 from handgrad.check.statements import Statement
+from handgrad.derive import Backward, derive
+from handgrad.errors import HandgradError
 from handgrad.trace import Trace
 
 EXACT = 1e-9  # of the summands' magnitude, in float64
@@ -51,7 +54,9 @@ class Local:
     @property
     def zero(self) -> bool:
         """Tell whether there is nothing to see: zero expected, and zero found."""
-        return not any(bool(e.any()) for e in self.full) and not any(bool(v.any()) for v in self.values)
+        return not any(bool(e.any()) for e in self.full) and not any(
+            bool(v.any()) for v in self.values
+        )
 
 
 def equal(value: torch.Tensor, truth: torch.Tensor) -> bool:
@@ -74,7 +79,10 @@ class Judge:
     """
 
     def __init__(
-        self, trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any] | None = None
+        self,
+        trace: Trace,
+        body: tuple[Statement, ...],
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
         self.trace, self.body = trace, body
         self.environment = dict(environment or {})
@@ -91,6 +99,14 @@ class Judge:
         scope["d" + self.trace.output] = self.trace.upstream.clone()
         forward = frozenset(self.trace.values) | frozenset(self.trace.aliases)
         return run_once(self.body, scope, forward, self.missing)
+
+    @cached_property
+    def derived(self) -> Backward | None:
+        """Return the derived backward pass, None where it cannot be written."""
+        try:
+            return derive(self.trace)
+        except HandgradError:
+            return None
 
     def primal(self, name: str) -> str | None:
         """Return the forward name of a gradient's name, None if it is no gradient."""
@@ -176,20 +192,29 @@ class Judge:
 
         A gradient that is read for its shape alone is none of them.
         """
-        point, value = self.points[0], found.values[0]
         used = set()
         for read in self.candidates(name, found.slice):
             primal = self.primal(read)
             assert primal is not None
-            changed = dict(point.cotangents)
-            changed[primal] = changed[primal] * 1.7 + 0.3
-            again = self.evaluate(name, found.slice, point, changed)
-            if again.shape != value.shape or not torch.equal(again, value):
+            if any(map(partial(self.depends, name, primal, found), self.points, found.values)):
                 used.add(primal)
         return frozenset(used)
 
+    def depends(
+        self, name: str, primal: str, found: Local, point: Point, value: torch.Tensor
+    ) -> bool:
+        """Tell whether a value changes at a point when one cotangent does."""
+        changed = dict(point.cotangents)
+        changed[primal] = changed[primal] * 1.7 + 0.3
+        again = self.evaluate(name, found.slice, point, changed)
+        return again.shape != value.shape or not torch.equal(again, value)
+
     def evaluate(
-        self, name: str, places: tuple[int, ...], point: Point, cotangents: Mapping[str, torch.Tensor]
+        self,
+        name: str,
+        places: tuple[int, ...],
+        point: Point,
+        cotangents: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         """Run statements at a point with given cotangents and return what a name then holds."""
         scope = self.scope_at(point)
@@ -210,7 +235,7 @@ class Judge:
         value = scope[name]
         if not isinstance(value, torch.Tensor):
             value = torch.as_tensor(value)
-        return value.detach().double() if value.is_floating_point() else value.detach().double()
+        return value.detach().double()
 
     def scope_at(self, point: Point) -> dict[str, Any]:
         """Return what statements may read at a point, in float64, each tensor a copy."""

@@ -58,7 +58,10 @@ class Run:
 
 
 def run_once(
-    body: tuple[Statement, ...], scope: dict[str, Any], forward: frozenset[str], missing: Mapping[str, Any]
+    body: tuple[Statement, ...],
+    scope: dict[str, Any],
+    forward: frozenset[str],
+    missing: Mapping[str, Any],
 ) -> Run:
     """Run the statements in order.
 
@@ -75,14 +78,17 @@ def run_once(
         run.supplied.append(name)
     for place, statement in enumerate(body):
         before = {n: (v, v._version) for n, v in scope.items() if isinstance(v, torch.Tensor)}
-        kept = {n: v.clone() for n, (v, _) in before.items() if n in forward and n in touched(statement, scope)}
-        for name in statement.reads & set(missing):
-            scope.setdefault(name, missing[name].clone())
+        kept = {
+            n: v.clone()
+            for n, (v, _) in before.items()
+            if n in forward and n in touched(statement, scope)
+        }
         try:
             with torch.no_grad():
                 exec(statement.code, scope)
         except Exception as error:  # the user's own code may raise anything
             run.failures.append(Failure(place, f"{type(error).__name__}: {error}"))
+            stand_in(run, place, statement, scope, missing)
         note_writes(run, place, statement, scope, before)
         for name, value in kept.items():
             old, version = before[name]
@@ -91,6 +97,23 @@ def run_once(
                 scope[name] = value if scope.get(name) is old else scope[name]
                 forget(run, name, place)
     return run
+
+
+def stand_in(
+    run: Run,
+    place: int,
+    statement: Statement,
+    scope: dict[str, Any],
+    missing: Mapping[str, Any],
+) -> None:
+    """Note what a statement that raised would have written; later lines read the right gradient."""
+    for name in statement.assigns:
+        fresh = name not in scope
+        value = None if fresh else scope[name]
+        kept = value.detach().clone() if isinstance(value, torch.Tensor) else value
+        run.writes.setdefault(name, []).append(Write(place, fresh, kept))
+        if fresh and name in missing:
+            scope[name] = missing[name].clone()
 
 
 def touched(statement: Statement, scope: Mapping[str, Any]) -> set[str]:
@@ -112,7 +135,10 @@ def note_writes(
 ) -> None:
     """Note which names a statement bound anew, and which tensors it changed in place."""
     changed: list[str] = []
+    failed = bool(run.failures) and run.failures[-1].statement == place
     for name, value in scope.items():
+        if failed and name in statement.assigns:
+            continue
         if not isinstance(value, torch.Tensor):
             if name in statement.assigns:
                 run.writes.setdefault(name, []).append(Write(place, True, value))
@@ -128,9 +154,7 @@ def note_writes(
         others = tuple(other for other in changed if other != name)
         value = scope[name].detach().clone()
         direct = name in written
-        run.writes.setdefault(name, []).append(
-            Write(place, False, value, others if direct else ())
-        )
+        run.writes.setdefault(name, []).append(Write(place, False, value, others if direct else ()))
 
 
 def forget(run: Run, name: str, place: int) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.derive import derive
+from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.ir import Call, Expr, children
 from handgrad.spell import spell
 from handgrad.trace import Trace
+
+ADDITIVE = ("add", "sub", "neg", "sum")
+SIGNS = 7  # the seed of the signs
 
 
 def scales(trace: Trace) -> dict[str, float]:
@@ -32,16 +35,30 @@ def scales(trace: Trace) -> dict[str, float]:
         for each in backward.lines:
             if not each.primal:
                 values[each.name] = eval(spell(each.line.expr), values)
+        mixed = values | {name: mix(v) for name, v in values.items() if name in made(backward)}
         for each in backward.lines:
             if each.primal:
                 sizes = [largest(eval(spell(e), values)) for e in summands(each.line.expr)]
+                sizes.append(largest(eval(spell(each.line.expr), mixed)))
                 found[each.primal] = max([found[each.primal], *sizes])
     return found
 
 
+def made(backward: Backward) -> set[str]:
+    """Return the names of the gradients that a backward pass makes."""
+    return {each.name for each in backward.lines if each.primal}
+
+
+def mix(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with random signs: what is summed over it no longer cancels."""
+    generator = torch.Generator().manual_seed(SIGNS)
+    signs = torch.randint(0, 2, value.shape, generator=generator) * 2 - 1
+    return value * signs.to(value.dtype)
+
+
 def summands(expr: Expr) -> Iterator[Expr]:
     """Yield what an expression adds up, through additions, sums and signs."""
-    if isinstance(expr, Call) and expr.op.additive:
+    if isinstance(expr, Call) and (expr.op.additive or expr.op.name in ADDITIVE):
         for child in children(expr):
             yield from summands(child)
     else:

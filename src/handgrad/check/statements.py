@@ -92,7 +92,9 @@ def silent(node: ast.stmt) -> bool:
     return isinstance(node, ast.Pass)
 
 
-def function_body(source: str, name: str, file: str) -> tuple[tuple[Statement, ...], ast.FunctionDef]:
+def function_body(
+    source: str, name: str, file: str
+) -> tuple[tuple[Statement, ...], ast.FunctionDef]:
     """Return the statements of a function's body, its `return` aside, and the function."""
     tree = ast.parse(source, file)
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)

@@ -25,6 +25,7 @@ from handgrad.trace.files import (
     read_source,
     trace_target,
     trace_tree,
+    users_code,
 )
 from handgrad.trace.source import caller
 
@@ -95,17 +96,25 @@ def check_text(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Report:
     """Judge source text; a function `backward` in it stands for its body."""
+    return reported(text_judge(trace, text, file, environment))
+
+
+def text_judge(
+    trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
+) -> Judge:
+    """Return what judges source text."""
     tree = ast.parse(text, file) if compilable(text, file) else None
     assert tree is not None
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "backward"]
     body = statements(text, file)
     if functions and not any(writes_gradient(s, trace) for s in body):
         scope: dict[str, Any] = {}
-        for statement in body:
-            exec(statement.code, scope)
+        with users_code(Path(file)):
+            for statement in body:
+                exec(statement.code, scope)
         inside = without_return(functions[0].body, text, file)
-        return judged(trace, inside, {**scope, **(environment or {})})
-    return judged(trace, body, environment or {})
+        return Judge(trace, inside, {**scope, **(environment or {})})
+    return Judge(trace, body, environment or {})
 
 
 def compilable(text: str, file: str) -> bool:
@@ -171,16 +180,22 @@ def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
 
 
 def judged(trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]) -> Report:
-    """Judge statements.
+    """Judge statements."""
+    return reported(Judge(trace, body, environment))
+
+
+def reported(judge: Judge) -> Report:
+    """Return the rows of all gradients that were judged.
 
     Raises:
-        BadInput: none of them writes a gradient.
+        BadInput: no statement writes a gradient.
     """
-    report = assess(Judge(trace, body, environment))
+    report = assess(judge)
     if not any(row.line for row in report.rows):
+        grads = list(judge.trace.grads)[:6]
         raise BadInput(
             "no line writes a gradient of this forward pass",
-            why=f"gradients are called {', '.join('d' + n for n in list(trace.grads)[:6])}, ...",
+            why=f"gradients are called {', '.join('d' + n for n in grads)}, ...",
             hint="name each gradient `d` + the forward name",
         )
     return report
@@ -197,15 +212,21 @@ def check_file(target: str, forward: str | None = None) -> tuple[Trace, Report]:
         BadInput: there is nothing to judge.
         UserCodeFailed: the file's own code raised.
     """
+    judge = file_judge(target, forward)
+    return judge.trace, reported(judge)
+
+
+def file_judge(target: str, forward: str | None = None) -> Judge:
+    """Run a file's forward pass and its backward pass; return what judges it."""
     path = Path(target)
     text = read_source(path)
     compiled(path, text)
     head, tail = split(text, target) if forward is None else (None, [])
     if head is None:
         trace, scope = trace_target(forward or target)
-        return trace, check_text(trace, text, target, own_names(scope, trace))
+        return text_judge(trace, text, target, own_names(scope, trace))
     trace, scope = trace_tree(path, head)
-    return trace, judged(trace, of_nodes(tail, text, target), own_names(scope, trace))
+    return Judge(trace, of_nodes(tail, text, target), own_names(scope, trace))
 
 
 def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
@@ -227,7 +248,9 @@ def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
 
 def bound_names(node: ast.stmt) -> set[str]:
     """Return the names that a statement binds."""
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
 
 
 def gradient_of(node: ast.stmt, before: list[ast.stmt]) -> bool:

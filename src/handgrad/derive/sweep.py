@@ -38,7 +38,7 @@ class Passage:
 class Contribution:
     """One path by which a gradient arrives at a name."""
 
-    term: Term
+    term: Any
     passages: tuple[Passage, ...]
 
 
@@ -85,8 +85,8 @@ class Sweep:
             if not passes or not any(self.wanted(node) for node in operands(arg)):
                 continue
             terms = self.rule(call, param, arriving.term)
-            pairs = zip(operands(arg), terms, strict=True) if isinstance(arg, tuple) else [(arg, terms)]
-            for node, term in pairs:
+            each = terms if isinstance(arg, tuple) else [terms]
+            for node, term in zip(operands(arg), each, strict=True):
                 if not self.wanted(node) or term is None:
                     continue
                 summed, shaped = unbroadcast(term, node.shape)
@@ -105,14 +105,15 @@ class Sweep:
         available |= self.values_of(call) | cotangents_of(call, dy)
         arguments = {name: available[name] for name in needs(rule)}
         arg = call.args[param]
-        expected = None if isinstance(arg, tuple) else (arg.shape, arg.dtype)  # pyright: ignore
+        one = isinstance(arg, Name | Call | Item)
+        expected = (arg.shape, arg.dtype) if one else None
         with building_for(expected):
             return rule(**arguments)
 
     def values_of(self, call: Call) -> dict[str, Any]:
         """Return the call's outputs by the names that rules know them under."""
         known = self.outputs.get(id(call))
-        value = known if known is not None else wrap(call)
+        value: Any = known if known is not None else wrap(call)
         if call.op.variadic:
             return {call.op.outputs[0][1:]: value}
         if not call.op.several:
@@ -146,9 +147,7 @@ def cotangents_of(call: Call, dy: Any) -> dict[str, Any]:
 
 def one_of(item: Item, dy: Term) -> tuple[Term | None, ...]:
     """Return the cotangents of all outputs when one of them receives `dy`."""
-    return tuple(
-        dy if place == item.position else None for place in range(len(item.call.outputs))
-    )
+    return tuple(dy if place == item.position else None for place in range(len(item.call.outputs)))
 
 
 def merged(contributions: list[Contribution]) -> Contribution:
@@ -183,14 +182,12 @@ def unbroadcast(term: Term, shape: Shape) -> tuple[tuple[int, ...], Term]:
         return (), term
     extra = len(have) - len(shape)
     leading = tuple(range(extra))
-    kept = tuple(
-        axis for axis, size in enumerate(shape) if size == 1 and have[axis + extra] != 1
-    )
+    kept = tuple(axis for axis, size in enumerate(shape) if size == 1 and have[axis + extra] != 1)
     with building_for(None):
         if leading:
             term = term.sum(dim=leading if extra > 1 else 0)
         if kept:
-            term = term.sum(dim=kept if len(kept) > 1 else kept[0], keepdim=True)
+            term = term.sum(dim=kept if len(kept) > 1 else next(iter(kept)), keepdim=True)
     return (*leading, *(axis + extra for axis in kept)), term
 
 

@@ -59,8 +59,7 @@ def summands(expr: Expr) -> Iterator[Expr]:
 
 
 def module(backward: Backward, title: str = "") -> str:
-    """Return a whole file: the forward pass, its residuals, the backward pass; torch is all it needs."""
-    trace = backward.trace
+    """Return a whole file that needs only torch: forward pass, residuals, backward pass."""
     parts = [docstring(backward, title), imports(backward), forward_text(backward)]
     parts.append(backward_text(backward))
     return "\n\n\n".join(["\n\n".join(parts[:2]), *parts[2:]]) + "\n"

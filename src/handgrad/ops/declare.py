@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,16 +127,7 @@ def op(
     index: str | None,
     examples: Sequence[Example],
     name: str | None = None,
-    when: Callable[..., bool] | None = None,
-    same_as: str | None = None,
-    fold: Callable[..., Any] | None = None,
-    why: Mapping[str, str] | None = None,
-    additive: bool = False,
-    repeats: bool = False,
-    stretches: tuple[str, ...] = (),
-    structural: tuple[str, ...] = (),
-    random: bool = False,
-    **rules: Callable[..., Any],
+    **fields: Any,
 ) -> Op:
     """Declare one row.
 
@@ -145,20 +137,14 @@ def op(
         index: the meaning in index notation; None where that does not reach.
         examples: calls with distinct sizes; each is run by the table's test.
         name: the row's name, by default the first named spelling's.
-        when: tells from the arguments whether this row applies.
-        same_as: an equal expression in simpler ops, proved by the table's test.
-        fold: returns a simpler equal for particular arguments, or None.
-        why: operand to the reason its rule has its form, for `explain`.
-        additive: the result adds up operands' entries, up to sign.
-        repeats: the result is the first operand stretched.
-        stretches: operands that the op itself stretches (elementwise rows need not say).
-        structural: operands of which only shape and dtype are read.
-        random: the result differs from run to run.
-        **rules: `dx=lambda dy, y, x: ...` for each operand `x`; it names only what it needs.
+        **fields: `dx=lambda dy, y, x: ...`, the rule of each operand `x`, which names only what it
+            needs; and the other fields of `Op` by their names.
     """
     outputs, expressions = parse_spellings(spellings)
     parsed = tuple(parse_spelling(node) for node in expressions)
-    wrong = [key for key in rules if not key.startswith("d")]
+    known = {field.name for field in dataclasses.fields(Op)}
+    rules = {key[1:]: rule for key, rule in fields.items() if key not in known}
+    wrong = [key for key in fields if key not in known and not key.startswith("d")]
     if wrong:
         raise TypeError(f"op {spellings!r} has no field {wrong[0]!r}")
     return Op(
@@ -166,17 +152,9 @@ def op(
         spellings=parsed,
         outputs=outputs,
         index=index,
-        rules={key[1:]: rule for key, rule in rules.items()},
-        when=when,
-        same_as=same_as,
-        fold=fold,
-        why=why or {},
+        rules=rules,
         examples=tuple(examples),
-        additive=additive,
-        repeats=repeats,
-        stretches=stretches,
-        structural=structural,
-        random=random,
+        **{key: value for key, value in fields.items() if key in known},
     )
 
 
@@ -246,9 +224,7 @@ def param(node: ast.expr) -> Param:
     return Param(ast.unparse(node))
 
 
-def make(
-    text: str, kind: str, target: str, params: tuple[Param, ...], function: Any
-) -> Spelling:
+def make(text: str, kind: str, target: str, params: tuple[Param, ...], function: Any) -> Spelling:
     """Build a spelling together with the function that runs it."""
     names = [p.name for p in params if not p.constant]
     defaults = {p.name: p.default for p in params if not p.required}

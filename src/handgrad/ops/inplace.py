@@ -59,9 +59,9 @@ def write_at(x: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     parts = list(index) if isinstance(index, tuple) else [index]
     if all(isinstance(part, int | slice | type(...)) for part in parts):
         return write_basic(x, whole(parts, x.ndim), 0, value)
-    if len(parts) == 1 and is_mask(parts[0]):
-        if not isinstance(value, torch.Tensor) and parts[0].ndim == x.ndim:
-            return x.masked_fill(parts[0], value)
+    masked = len(parts) == 1 and is_mask(parts[0]) and parts[0].ndim == x.ndim
+    if masked and not isinstance(value, torch.Tensor):
+        return x.masked_fill(parts[0], value)
     if any(not isinstance(part, torch.Tensor | range | list | int) for part in parts):
         raise NotImplementedError
     indices = tuple(as_tensor(part) for part in parts)
@@ -89,10 +89,10 @@ def write_basic(x: torch.Tensor, parts: list[Any], axis: int, value: Any) -> tor
     part, *rest = parts
     if isinstance(part, int):
         return x.select_scatter(write_basic(x.select(axis, part), rest, axis, value), axis, part)
-    start, stop, step = part.indices(x.shape[axis])
     here = (slice(None),) * axis + (part,)
     inner = write_basic(x[here], rest, axis + 1, value)
-    return x.slice_scatter(inner, axis, start, stop, step)
+    step = 1 if part.step is None else part.step
+    return x.slice_scatter(inner, axis, part.start, part.stop, step)
 
 
 def is_mask(part: Any) -> bool:

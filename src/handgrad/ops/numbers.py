@@ -102,17 +102,21 @@ def combine(symbol: str, left: Any, right: Any) -> Any:
     before, after = text_of(left), text_of(right)
     tight = "" if symbol in ("/", "**", "//") else " "
     power = symbol == "**"  # groups from the right and takes a sign on its right side
-    text = tight.join((
-        guard((before, text_precedence(before)), precedence + power),
-        symbol,
-        guard((after, text_precedence(after)), UNARY if power else precedence + 1),
-    ))
+    text = tight.join(
+        (
+            guard((before, text_precedence(before)), precedence + power),
+            symbol,
+            guard((after, text_precedence(after)), UNARY if power else precedence + 1),
+        )
+    )
     return write(value, text)
 
 
 def is_exactly(value: Any, number: float) -> bool:
     """Tell whether a static is this number as written, not merely today's value of a name."""
-    return isinstance(value, int | float) and not isinstance(value, Written | bool) and value == number
+    return (
+        isinstance(value, int | float) and not isinstance(value, Written | bool) and value == number
+    )
 
 
 def lift(static: Static) -> Any:

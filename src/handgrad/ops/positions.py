@@ -162,10 +162,10 @@ def put_along(x: Any, axis: int, entry: Any, dy: Any) -> Any:
 
 def without_new_axes(dy: Any, layout: list[Any]) -> Any:
     """Drop the axes of a result that None made; `layout` has a part for each axis."""
-    new = tuple(place for place, p in enumerate(layout) if p is None)
+    new = [place for place, p in enumerate(layout) if p is None]
     if not new:
         return dy
-    return dy.squeeze(new if len(new) > 1 else new[0])
+    return dy.squeeze(tuple(new) if len(new) > 1 else next(iter(new)))
 
 
 def borders(x: Any, parts: list[Any]) -> tuple[Any, ...] | None:

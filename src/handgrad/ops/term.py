@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -78,10 +77,9 @@ def operator(method: str) -> Callable[..., Any]:
     return lambda self, *others: apply(function, (self, *others), {})
 
 
-for _method in (
-    "add radd sub rsub mul rmul truediv rtruediv matmul pow rpow neg invert "
-    "gt ge lt le eq ne and or xor"
-).split():
+BOTH_SIDES = ("add", "sub", "mul", "truediv", "pow")
+ONE_SIDE = ("matmul", "neg", "invert", "gt", "ge", "lt", "le", "eq", "ne", "and", "or", "xor")
+for _method in (*ONE_SIDE, *BOTH_SIDES, *(f"r{name}" for name in BOTH_SIDES)):
     setattr(Term, f"__{_method}__", operator(f"__{_method}__"))
 
 
@@ -174,9 +172,9 @@ def unstretched(op: Op, args: Mapping[str, Arg], stretched: Any) -> Call:
     small, full = make_call(op, inner), infer(op, args)
     if small.outputs == full:
         return small
-    first, *others = stretched.args.values()
-    rest = dict(zip(list(stretched.args)[1:], others, strict=True))
-    again = make_call(stretched.op, {next(iter(stretched.args)): small, **rest})
+    operand, *rest = stretched.args
+    others = {name: stretched.args[name] for name in rest}
+    again = make_call(stretched.op, {operand: small, **others})
     return again if again.outputs == full else make_call(op, args)
 
 

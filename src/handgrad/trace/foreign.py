@@ -10,10 +10,11 @@ from torch.overrides import resolve_name
 
 from handgrad.ir import Op, Param, Spelling
 
-RANDOM = (
-    "rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial "
-    "dropout alpha_dropout feature_dropout dropout1d dropout2d dropout3d uniform poisson rrelu"
-).split()
+RANDOM = {
+    *("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like"),
+    *("normal", "bernoulli", "multinomial", "uniform", "poisson", "rrelu"),
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"),
+}
 
 
 def foreign_call(
@@ -44,7 +45,9 @@ def foreign_call(
 
     bare = target.split(".")[-1].strip("_")
     spelling = Spelling(dotted, kind, target, params, function, run)
-    return Op(dotted, (spelling,), ("*ys",) if several else ("y",), random=bare in RANDOM, foreign=True), bound
+    return Op(
+        dotted, (spelling,), ("*ys",) if several else ("y",), random=bare in RANDOM, foreign=True
+    ), bound
 
 
 class Missing:
@@ -61,5 +64,3 @@ def spelled_function(function: Any) -> str:
         if getattr(owner, bare, None) is function:
             return f"{space}.{bare}"
     return f"torch.{bare}"
-
-

@@ -7,12 +7,12 @@ import builtins
 import keyword
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from handgrad.errors import BadInput
-from handgrad.ir import Arg, Call, Expr, Item, Line, Name, Program, Static, names
+from handgrad.ir import Arg, Call, Expr, Item, Line, Name, Program, names
 from handgrad.spell import literal, spell
 from handgrad.trace.recorder import Recorder, Value
 from handgrad.trace.source import Hole, Place, Scalar
@@ -41,7 +41,9 @@ class Assembly:
         for value in inputs:
             self.names[id(value)] = self.fresh(self.base_name(value) or "x", value)
         for value in lines:
-            self.names[id(value)] = self.fresh(self.base_name(value) or self.made_name(value), value)
+            self.names[id(value)] = self.fresh(
+                self.base_name(value) or self.made_name(value), value
+            )
         built = tuple(self.lines(lines))
         by_name = {self.names[id(value)]: value for value in [*inputs, *lines]}
         names_in = tuple(name_of(self.names[id(value)], value) for value in inputs)
@@ -153,15 +155,17 @@ class Assembly:
         if place is None or not isinstance(statement, ast.Assign) or "\n" in place.text:
             return line
         inside = [v for v in self.inlined(value) if v.frames]
-        if any(len(v.frames) > 1 or v.frames[0][1] is not place for v in inside):
+        if any(len(v.frames) > 1 or next(iter(v.frames))[1] is not place for v in inside):
             return line
         read = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)}
-        known = set(names(line.expr)) | set(self.scalars) | {"torch", "F", "range", "float", "int", "len"}
+        known = (
+            set(names(line.expr))
+            | set(self.scalars)
+            | {"torch", "F", "range", "float", "int", "len"}
+        )
         if place.targets != line.targets or not read <= known:
             return line
-        return Line(
-            line.targets, line.expr, place.text, place.text, line.span, line.differentiable
-        )
+        return Line(line.targets, line.expr, place.text, place.text, line.span, line.differentiable)
 
     def inlined(self, value: Value) -> Iterator[Value]:
         """Yield the value and the unnamed values that its line is made from."""

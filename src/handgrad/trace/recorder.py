@@ -10,21 +10,16 @@ from types import FrameType
 from typing import Any
 
 import torch
-from executing import Source
 from torch.overrides import TorchFunctionMode
 
 from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.ops import TABLE
-from handgrad.spell import literal
 from handgrad.ops.inplace import functional, is_inplace
+from handgrad.trace.drafts import Drafts
 from handgrad.trace.foreign import foreign_call
 from handgrad.trace.source import (
     Place,
-    Reader,
-    Scalar,
-    Unreadable,
-    argument_nodes,
     frame_names,
     is_library,
     place_of,
@@ -117,7 +112,9 @@ class Recorder(TorchFunctionMode):
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
-        sys.setprofile(self.previous if callable(self.previous) else None)  # a profiler's own is not
+        sys.setprofile(
+            self.previous if callable(self.previous) else None
+        )  # a profiler's own is not
         super().__exit__(*error)
         if self.root is not None:
             self.discover([self.root])
@@ -199,7 +196,9 @@ class Recorder(TorchFunctionMode):
         if len(tensors) == 1 and tensors[0].is_leaf and tensors[0].requires_grad:
             self.input(tensors[0], leaf=True).frames = places
             return
-        self.add(op, {key: drafts.draft(value, key) for key, value in bound.items()}, places, result)
+        self.add(
+            op, {key: drafts.draft(value, key) for key, value in bound.items()}, places, result
+        )
         self.note_cut(name, args, kwargs, places, outputs_of(result))
 
     def add(self, op: Op, args: Mapping[str, Any], places: Any, result: Any) -> tuple[Value, ...]:
@@ -278,7 +277,7 @@ class Recorder(TorchFunctionMode):
         return target.clone()
 
     def mark_stale(self, written: Value, place: Place) -> None:
-        """Mark every other tensor on the same memory: what it holds is no longer what was traced."""
+        """Mark every other tensor on the same memory: it no longer holds what was traced."""
         storage = written.tensor.untyped_storage().data_ptr()
         for key, other in self.current.items():
             same = other.tensor.untyped_storage().data_ptr() == storage
@@ -318,10 +317,10 @@ class Recorder(TorchFunctionMode):
         """Note that an op's result no longer depends on what it was made from."""
         given = [a for a in itertools.chain(args, kwargs.values()) if isinstance(a, torch.Tensor)]
         needed = any(a.requires_grad and a.is_floating_point() for a in given)
-        if needed and not any(t.requires_grad for t in made if t.is_floating_point()):
-            if any(t.is_floating_point() for t in made):
-                kind = "detach" if name in CUTTERS else "cut"
-                self.notes.append(Note(kind, places[0][1], f"{places[0][1]}: {places[0][1].text}"))
+        floats = [t for t in made if t.is_floating_point()]
+        if needed and floats and not any(t.requires_grad for t in floats):
+            kind = "detach" if name in CUTTERS else "cut"
+            self.notes.append(Note(kind, places[0][1], f"{places[0][1]}: {places[0][1].text}"))
 
 
 class _Again:
@@ -337,101 +336,13 @@ class _Again:
         TorchFunctionMode.__exit__(self.recorder, *error)
 
 
-class Drafts:
-    """Turn the arguments of one call into Values and Scalars."""
-
-    def __init__(
-        self, recorder: Recorder, frame: FrameType, func: Any, args: Any, kwargs: Any
-    ) -> None:
-        self.recorder, self.frame = recorder, frame
-        executing = Source.executing(frame)
-        self.reader = Reader(frame, executing.source)
-        positions, keywords = argument_nodes(executing.node, len(args))
-        self.nodes: list[tuple[Any, Any]] = []
-        for arg, node in itertools.zip_longest(args, positions):
-            self.pair(arg, node)
-        for word, value in kwargs.items():
-            self.pair(value, keywords.get(word))
-        if len(args) == 2 and isinstance(args[1], int | float) and len(positions) == 2:
-            self.nodes.append((args[1], positions[0]))  # 2 * x is reported as x.mul(2)
-
-    def pair(self, value: Any, node: Any) -> None:
-        """Remember which node a value was written as, the parts of a tuple one by one too."""
-        self.nodes.append((value, node))
-        elements = getattr(node, "elts", None)
-        if isinstance(value, tuple | list) and elements and len(elements) == len(value):
-            for part, inside in zip(value, elements, strict=True):
-                self.pair(part, inside)
-
-    def draft(self, value: Any, param: str) -> Any:
-        """Return an argument as Value, Scalar, or tuple of them."""
-        if isinstance(value, torch.Tensor):
-            found = self.recorder.resolve(value, self.frame)
-            if not found.hint and found.op is None and not found.names:
-                found.hint = self.hint(value)
-            return found
-        if isinstance(value, tuple | list):
-            whole = self.scalar(value) if not tensors_in(value) else None
-            if isinstance(whole, Scalar) and whole.holes:
-                return whole
-            parts = tuple(self.draft(part, param) for part in value)
-            if any(not isinstance(part, Scalar) for part in parts):
-                return parts
-            if any(part.holes for part in parts):
-                return parts
-            return whole
-        return self.scalar(value)
-
-    def scalar(self, value: Any) -> Scalar:
-        """Return a static with its text, and remember what its names stood for."""
-        for known, node in self.nodes:
-            if node is None or not (known is value or same_static(known, value)):
-                continue
-            try:
-                scalar = self.reader.written(value, node)
-            except Unreadable:
-                continue
-            for hole in scalar.holes:
-                if hole.name and hole.tensor is None:
-                    self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
-            return scalar
-        try:
-            return Scalar(value, literal(value))
-        except ValueError:
-            return Scalar(value, f"<{type(value).__name__}>")  # a generator: read by set-up lines only
-
-    def hint(self, tensor: torch.Tensor) -> str:
-        """Return the source text of a tensor argument."""
-        import ast
-
-        for known, node in self.nodes:
-            if known is tensor and node is not None:
-                return ast.unparse(node)
-        return ""
-
-
-def same_static(a: Any, b: Any) -> bool:
-    """Tell whether two plain values are one and the same argument."""
-    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return False
-    return type(a) is type(b) and not tensors_in(a) and not tensors_in(b) and bool(a == b)
-
-
-def tensors_in(value: Any) -> bool:
-    """Tell whether a nested value holds a tensor."""
-    if isinstance(value, tuple | list):
-        return any(tensors_in(part) for part in value)
-    return isinstance(value, torch.Tensor)
-
-
 def outputs_of(result: Any) -> tuple[torch.Tensor, ...]:
     """Return the tensors of a call's result; empty unless it is a tensor or tuple of tensors."""
     if isinstance(result, torch.Tensor):
         return (result,)
-    if isinstance(result, tuple | list) and result:
-        if all(isinstance(part, torch.Tensor) for part in result):
-            return tuple(result)
-    return ()
+    if not isinstance(result, tuple | list):
+        return ()
+    return tuple(result) if all(isinstance(part, torch.Tensor) for part in result) else ()
 
 
 def view_written(stale: Stale, frame: FrameType | None) -> BadInput:

@@ -31,9 +31,7 @@ def replay(
     for name in program.inputs:
         value = values[name.name]
         scope[name.name] = value.data.clone().requires_grad_(value.leaf and value.requires)
-    lines = []
-    for line in program.lines:
-        lines.append(run_line(line, scope, values))
+    lines = [run_line(line, scope, values) for line in program.lines]
     tensors = {name: scope[name] for name in values}
     return dataclasses.replace(program, lines=tuple(lines)), tensors
 
@@ -47,7 +45,14 @@ def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> 
         try:
             with torch.enable_grad():
                 exec(compile(text, "<forward>", "exec"), trial)
-        except (NameError, TypeError, AttributeError, RuntimeError, ValueError, IndexError) as error:
+        except (
+            NameError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            IndexError,
+        ) as error:
             problem = f"{type(error).__name__}: {error}"
             continue
         off = [t for t in line.targets if not same(trial[t], values[t].data)]

@@ -112,4 +112,5 @@ class Trace:
 
     def __repr__(self) -> str:
         shape = list(self.values[self.output].shape)
-        return f"Trace of {len(self.lines)} lines, {self.output} {shape}, leaves {', '.join(self.leaves)}"
+        leaves = ", ".join(self.leaves)
+        return f"Trace of {len(self.lines)} lines, {self.output} {shape}, leaves {leaves}"

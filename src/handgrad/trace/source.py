@@ -22,7 +22,10 @@ from handgrad import ops
 from handgrad.ir import Span, Static
 from handgrad.spell import literal
 
-LIBRARIES = tuple(str(Path(file).parent.resolve()) for file in (torch.__file__, __file__, ops.__file__, executing.__file__))
+LIBRARIES = tuple(
+    str(Path(file).parent.resolve())
+    for file in (torch.__file__, __file__, ops.__file__, executing.__file__)
+)
 STANDARD = str(Path(sysconfig.get_path("stdlib")).resolve())
 SIZE_CALLS = ("size", "numel", "dim", "nelement")
 
@@ -78,7 +81,7 @@ def place_at(source: Source, file: str, number: int) -> Place:
     statements = [
         node
         for node in source.statements_at_line(number)
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if isinstance(node, ast.stmt) and not isinstance(node, ast.FunctionDef | ast.ClassDef)
     ]
     if not statements:
         return Place(span, "")
@@ -103,13 +106,14 @@ def targets_of(statement: ast.stmt) -> tuple[str, ...]:
 
 def segment(source: Source, node: ast.AST) -> str:
     """Return the text of a node, as written."""
-    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1  # pyright: ignore
+    assert isinstance(node, ast.expr | ast.stmt)
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
     lines = source.lines
     if first == last:
         raw = lines[first].encode()
-        return raw[node.col_offset : node.end_col_offset].decode()  # pyright: ignore
-    head = lines[first].encode()[node.col_offset :].decode()  # pyright: ignore
-    tail = lines[last].encode()[: node.end_col_offset].decode()  # pyright: ignore
+        return raw[node.col_offset : node.end_col_offset].decode()
+    head = lines[first].encode()[node.col_offset :].decode()
+    tail = lines[last].encode()[: node.end_col_offset].decode()
     middle = textwrap.dedent("\n".join([*lines[first + 1 : last], tail]))
     return head + "\n" + textwrap.indent(middle, "    ")
 
@@ -160,7 +164,7 @@ class Reader:
         """Return a value with its text, after checking that the text gives the value.
 
         Raises:
-            Unreadable: the text has parts that a stranger could not evaluate, or gives another value.
+            Unreadable: the text gives another value, or has parts that only its author can run.
         """
         self.holes = []
         self.check(node)
@@ -221,8 +225,10 @@ class Reader:
         """Tell whether a node reads the size of a named tensor: x.shape[0], x.size(0), len(x)."""
         names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
         tensors = [n for n in names if isinstance(self.lookup(n), torch.Tensor)]
-        return bool(tensors) and len(tensors) == 1 and isinstance(
-            node, ast.Subscript | ast.Call | ast.Attribute
+        return (
+            bool(tensors)
+            and len(tensors) == 1
+            and isinstance(node, ast.Subscript | ast.Call | ast.Attribute)
         )
 
     def tensor_hole(self, node: ast.expr) -> None:
@@ -230,7 +236,11 @@ class Reader:
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(self.lookup(part.id), torch.Tensor):
                 self.note(part, part.id, None, self.lookup(part.id))
-            elif isinstance(part, ast.Attribute) and part.attr not in ("shape", "ndim", *SIZE_CALLS):
+            elif isinstance(part, ast.Attribute) and part.attr not in (
+                "shape",
+                "ndim",
+                *SIZE_CALLS,
+            ):
                 raise Unreadable
             elif isinstance(part, ast.Name) and part.id != "len":
                 self.scalar_hole(part)
@@ -260,14 +270,21 @@ class Reader:
         return frame.f_globals.get(name)
 
     def value_of(self, node: ast.expr) -> Any:
-        """Evaluate an expression of scalars and sizes in the frame; calls only of known functions."""
+        """Evaluate an expression of scalars and sizes in the frame, calling known functions only."""
         for part in ast.walk(node):
             if isinstance(part, ast.Call):
                 function = ast.unparse(part.func)
-                known = function.split(".")[0] == "math" or function in ("range", "len", "int", "float")
+                known = function.split(".")[0] == "math" or function in (
+                    "range",
+                    "len",
+                    "int",
+                    "float",
+                )
                 if not known and function.split(".")[-1] not in SIZE_CALLS:
                     raise Unreadable
-            elif isinstance(part, ast.NamedExpr | ast.Await | ast.Yield | ast.Lambda | ast.ListComp):
+            elif isinstance(
+                part, ast.NamedExpr | ast.Await | ast.Yield | ast.Lambda | ast.ListComp
+            ):
                 raise Unreadable
         try:
             code = compile(ast.Expression(node), "<scalar>", "eval")
@@ -285,7 +302,9 @@ def agree(a: Any, b: Any) -> bool:
         return False
 
 
-def argument_nodes(node: ast.AST | None, args: int) -> tuple[list[ast.expr | None], dict[str, ast.expr]]:
+def argument_nodes(
+    node: ast.AST | None, args: int
+) -> tuple[list[ast.expr | None], dict[str, ast.expr]]:
     """Return the syntax nodes of a call's arguments, by position and by keyword.
 
     Args:

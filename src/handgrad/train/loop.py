@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -113,28 +113,41 @@ def train(
     stopped = ""
     begun = perf_counter()
     with interruptible() as pressed:
-        for step in range(steps):
-            values, lr = batch(), rate(step, steps)
-            found, update = runner.step(values, lr)
-            if rival:
-                rival.step(values, lr)
-            losses.append(float(found))
-            records.note(step, lr, update, runner.parameters)
+        for loss in laps(runner, rival, records, batch, rate, steps):
+            losses.append(loss)
             if on_step:
-                on_step(Moment(step + 1, steps, losses[-1], perf_counter() - begun))
-            stopped = reason(losses[-1], pressed())
+                on_step(Moment(len(losses), steps, loss, perf_counter() - begun))
+            stopped = reason(loss, pressed())
             if stopped:
                 break
     return Training(
-        runner.parameters,
-        tuple(losses),
-        steps,
-        runner.seconds,
-        stopped if len(losses) < steps else "",
-        tuple(records.steps),
-        {name: tuple(values) for name, values in records.ratios.items()},
-        compared(runner, rival) if rival else None,
+        parameters=runner.parameters,
+        losses=tuple(losses),
+        steps=steps,
+        seconds=runner.seconds,
+        stopped=stopped if len(losses) < steps else "",
+        ratio_steps=tuple(records.steps),
+        ratios={name: tuple(values) for name, values in records.ratios.items()},
+        race=compared(runner, rival) if rival else None,
     )
+
+
+def laps(
+    runner: Runner,
+    rival: Runner | None,
+    records: Records,
+    batch: Batch,
+    rate: Callable[[int, int], float],
+    steps: int,
+) -> Iterator[float]:
+    """Do the steps, of both on the same batches; yield the loss of each."""
+    for step in range(steps):
+        values, lr = batch(), rate(step, steps)
+        loss, found = runner.step(values, lr)
+        if rival:
+            rival.step(values, lr)
+        records.note(step, lr, found, runner.parameters)
+        yield float(loss)
 
 
 def reason(loss: float, pressed: bool) -> str:

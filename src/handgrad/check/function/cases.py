@@ -17,7 +17,7 @@ class Case:
 
     Attributes:
         name: how it is told, `batch 17`.
-        values: the inputs: floating-point ones in float64, contiguous.
+        values: the inputs, tensors contiguous.
         needs: for each input, whether a gradient is asked for.
         seed: of the upstream gradient and of the forward's random numbers.
         dtype: of every floating-point input; None for the ones given.
@@ -78,7 +78,7 @@ class Source:
     """The inputs as they were given: new ones are drawn to be like them.
 
     Attributes:
-        values: the given inputs, floating-point ones in float64.
+        values: the given inputs.
         leaves: the inputs that a gradient is asked of.
     """
 
