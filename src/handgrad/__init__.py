@@ -6,6 +6,7 @@ from handgrad.lazy import public
 
 if TYPE_CHECKING:
     from handgrad.check import Report, check
+    from handgrad.check.function import check_function
     from handgrad.derive import Backward, derive
     from handgrad.errors import HandgradError
     from handgrad.explain import explain
@@ -18,6 +19,7 @@ __all__ = [
     "Report",
     "Trace",
     "check",
+    "check_function",
     "cmp",
     "derive",
     "explain",
@@ -30,6 +32,7 @@ HOMES = {
     "Report": "handgrad.check",
     "Trace": "handgrad.trace",
     "check": "handgrad.check",
+    "check_function": "handgrad.check.function",
     "cmp": "handgrad.render.cmp",
     "derive": "handgrad.derive",
     "explain": "handgrad.explain",

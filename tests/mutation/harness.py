@@ -225,7 +225,11 @@ def drawn(
     while made < count:
         program = known[rng.randrange(len(known))]
         chosen = variant(program, rewrite(program, rng)) if rewrite else plain[program.name]
-        places = [k for k, c in enumerate(chosen.around) if is_gradient(program, c.target)]
+        places = [
+            k
+            for k, c in enumerate(chosen.around)
+            if is_gradient(program, c.target) or c.target.startswith("tmp")
+        ]
         if len(places) < mistakes_each:
             continue
         mutant = mutant_of(chosen, sorted(rng.sample(places, mistakes_each)), rng)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import replace
 
 import torch
@@ -19,12 +19,16 @@ def assess(judge: Judge) -> Report:
     """Judge every gradient that the backward pass writes, and list those it leaves out."""
     sizes, exact = scales(judge.trace), in_double(judge.trace)
     rows: dict[str, Row] = {}
+    misled = set[str]()
     names = [n for n in judge.run.writes if judge.primal(n) is not None]
     names.sort(key=lambda n: judge.run.writes[n][-1].statement)
     for name in names:
         primal = judge.primal(name)
         assert primal is not None
-        rows[name] = Assessor(judge, sizes[primal], exact[primal], rows).row(name, primal)
+        assessor = Assessor(judge, sizes[primal], exact[primal], misled)
+        row = rows[name] = assessor.row(name, primal)
+        if not row.verdict.good or row.inherits or assessor.misled(name):
+            misled.add(name)
     left_out = [
         Row("d" + leaf, Verdict.TO_DO, expected_shape=tuple(judge.trace.values[leaf].shape))
         for leaf in judge.trace.leaves
@@ -36,12 +40,10 @@ def assess(judge: Judge) -> Report:
 
 
 class Assessor:
-    """Judge one gradient, knowing the rows before it."""
+    """Judge one gradient, knowing which before it are wrong or come from a wrong one."""
 
-    def __init__(
-        self, judge: Judge, scale: float, exact: torch.Tensor, rows: Mapping[str, Row]
-    ) -> None:
-        self.judge, self.scale, self.exact, self.rows = judge, scale, exact, rows
+    def __init__(self, judge: Judge, scale: float, exact: torch.Tensor, wrong: Set[str]) -> None:
+        self.judge, self.scale, self.exact, self.wrong = judge, scale, exact, wrong
 
     def row(self, name: str, primal: str) -> Row:
         """Return the row of one gradient."""
@@ -65,7 +67,7 @@ class Assessor:
     def failed(self, row: Row, name: str, failure: Failure) -> Row:
         """Return the row of a gradient whose statement raised: by its own mistake, or another's."""
         local = self.judge.local(name)
-        if local.right and self.misled(name, local):
+        if local.right and self.misled(name):
             note = f"raised {failure.error}, by a mistake above"
             return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
         text = self.judge.body[failure.statement]
@@ -73,11 +75,10 @@ class Assessor:
         row = replace(row, line=text.first_line, number=text.line, diagnosis=diagnosis)
         return replace(row, note=f"line {text.line} raised {failure.error}")
 
-    def misled(self, name: str, local: Local) -> bool:
-        """Tell whether a gradient that a line reads is itself not right as it ran."""
-        read = self.judge.candidates(name, local.slice)
-        rows = [self.rows[r] for r in read if r in self.rows]
-        return any(not row.verdict.good or row.inherits for row in rows)
+    def misled(self, name: str) -> bool:
+        """Tell whether a gradient reads another that is not right as it ran."""
+        read = self.judge.candidates(name, self.judge.slice_of(name))
+        return not self.wrong.isdisjoint(read)
 
     def placed(self, row: Row, write: Write) -> Row:
         """Return a row at the statement of a write."""
@@ -93,8 +94,9 @@ class Assessor:
         local = self.judge.local(name)
         if local.error:
             return replace(row, verdict=Verdict.UNCONFIRMED, note=local.error)
-        if local.right and given.shape != truth.shape and self.misled(name, local):
-            note = f"shape {list(given.shape)}, by a mistake above"
+        odd = given.shape != truth.shape or given.dtype != truth.dtype
+        if odd and local.right and self.misled(name):
+            note = f"{given.dtype} of shape {list(given.shape)}, by a mistake above"
             return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
         if given.shape != truth.shape:
             return self.misshapen(row, name, given, local)
@@ -136,7 +138,7 @@ class Assessor:
             return replace(
                 row, verdict=Verdict.CORRECT if finite else verdict, note="" if finite else note
             )
-        if self.misled(name, local):
+        if self.misled(name):
             return replace(
                 row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above"
             )

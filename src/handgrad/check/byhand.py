@@ -41,7 +41,11 @@ def remark(row: Row, judge: Judge) -> Row:
 
 def asks(statement: Statement) -> Iterator[str]:
     """Yield the calls and attributes of a statement that ask autograd for a derivative."""
-    for node in ast.walk(ast.parse(statement.text)):
+    try:
+        tree = ast.parse(statement.text)
+    except SyntaxError:  # a block taken out of a function
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield from asking(node.func)
         elif isinstance(node, ast.Attribute) and node.attr == "grad":

@@ -33,6 +33,8 @@ handgrad explain net.py:layer_norm | less
 """,
 }
 
+FILES = ("shapes", "derive", "explain")
+
 COMMANDS: tuple[Callable[..., Any], ...] = (ninja, passes.shapes, passes.derive, passes.explain)
 
 
@@ -41,7 +43,7 @@ def application() -> typer.Typer:
     app = typer.Typer(
         name="handgrad",
         help="Backpropagation by hand, and provably right.",
-        epilog=examples("handgrad shapes net.py", "handgrad derive net.py --output backward.py"),
+        epilog=examples("handgrad ninja", *(f"handgrad {name} net.py" for name in FILES)),
         add_completion=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["--help", "-h"]},

@@ -53,7 +53,7 @@ class Hoist:
 
         for root in roots:
             visit(root)
-        return [node for key, node in first.items() if uses[key] > 1 and costly(node)]
+        return [node for key, node in first.items() if uses[key] > 1 and costly(node, uses[key])]
 
     def exchange(self, root: Expr, named: Mapping[Any, Name]) -> Expr:
         """Return an expression with the named parts exchanged for their names."""
@@ -87,7 +87,7 @@ def inside(node: Call | Item, visit: Callable[[Expr], Expr]) -> Expr:
     return Call(node.op, {name: argument(arg) for name, arg in node.args.items()}, node.outputs)
 
 
-def costly(node: Expr) -> bool:
+def costly(node: Expr, uses: int) -> bool:
     """Tell whether computing a part again costs more, to run or to read, than a name for it."""
     if not isinstance(node, Call) or node.op.several or not node.op.rules:
         return False
@@ -95,6 +95,8 @@ def costly(node: Expr) -> bool:
         return True
     index = node.op.index
     nested = any(isinstance(child, Call | Item) for child in children(node))
-    if index is None or parse(index).elementwise:
+    if index is None:
         return nested
+    if parse(index).elementwise:
+        return nested or uses > 2
     return "sum[" in index or "mean[" in index

@@ -20,6 +20,7 @@ from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes
 SMOOTH = 0.99  # of the loss beside the bar
+BESIDE = 60  # columns beside the bar, a few of them free: a ^C must not break the line
 FURTHER = 4  # columns that a line's continuation starts further in
 OFTEN = 20  # steps between two moves of the bar
 
@@ -69,13 +70,12 @@ class Live:
 def progress(console: Console) -> tuple[Progress, TaskID]:
     """Return a bar with steps, loss, speed and the time that is left."""
     bar = Progress(
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=max(8, min(60, console.width - BESIDE))),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
         TextColumn("loss {task.fields[loss]}"),
         TextColumn("{task.fields[speed]} steps/s"),
         TimeRemainingColumn(compact=True),
         console=console,
-        expand=True,
         refresh_per_second=5,
     )
     return bar, bar.add_task("training", total=1, loss="", speed="")

@@ -270,7 +270,7 @@ class Reader:
         return frame.f_globals.get(name)
 
     def value_of(self, node: ast.expr) -> Any:
-        """Evaluate an expression of scalars and sizes in the frame, calling known functions only."""
+        """Evaluate an expression of scalars and sizes in the frame; it may call known functions."""
         for part in ast.walk(node):
             if isinstance(part, ast.Call):
                 function = ast.unparse(part.func)

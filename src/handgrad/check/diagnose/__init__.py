@@ -55,10 +55,10 @@ SUSPECTS: tuple[Suspect, ...] = (
     local_factor,
     held_constant,
     other_gradient,
-    diagonal_only,
     one_edit,
-    broken_derived,
+    diagonal_only,
     scrambled,
+    broken_derived,
 )
 
 

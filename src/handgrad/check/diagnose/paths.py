@@ -39,10 +39,10 @@ def use_name(case: Case, place: int) -> str:
 
 def total(case: Case, parts: list[Tensors]) -> Tensors:
     """Return the sum of parts at every point."""
-    zeros = [torch.zeros_like(t) for t in case.truth]
-    return [
-        sum(at, zero) for at, zero in zip(zip(*parts, strict=True), zeros, strict=True)
-    ] or zeros
+    sums = [torch.zeros_like(t) for t in case.truth]
+    for part in parts:
+        sums = [s + at for s, at in zip(sums, part, strict=True)]
+    return sums
 
 
 def missing_use(case: Case) -> Diagnosis | None:
