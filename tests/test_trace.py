@@ -223,3 +223,42 @@ def test_module_made_of_torchs_own_modules_only():
     assert {"0_weight", "0_bias"} & set(trace.leaves) or "x_0_weight" in trace.leaves
     found = hg.derive(trace, strict=True).run()
     assert len(found) >= 5
+
+
+def test_file_stops_at_the_loss(tmp_path):
+    file = tmp_path / "step.py"
+    file.write_text(
+        "import torch\nx = torch.ones(2, 3)\nx.requires_grad = True\nloss = (x * 2).sum()\n"
+        "loss.backward()\nwith torch.no_grad():\n    x -= 0.1 * x.grad\n"
+    )
+    assert len(trace_file(str(file)).lines) == 1
+
+
+def test_file_may_give_the_upstream_gradient(tmp_path):
+    file = tmp_path / "layer.py"
+    file.write_text(
+        "import torch\nx = torch.ones(2, 3, requires_grad=True)\ndout = torch.full((2, 3), 0.5)\n"
+        "out = x * 2\n"
+    )
+    trace = trace_file(str(file))
+    assert trace.output == "out"
+    assert torch.equal(trace.grads["x"], torch.ones(2, 3))
+
+
+def test_file_function_takes_marked_arguments_as_leaves(tmp_path):
+    file = tmp_path / "step.py"
+    file.write_text(
+        "import torch\nx = torch.ones(2, 3)\nw = torch.ones(3, requires_grad=True)\n"
+        "def forward(x, w):\n    return (x @ w).sum()\n"
+    )
+    assert trace_file(str(file)).leaves == ("w",)
+
+
+def test_branch_on_a_value_is_noted():
+    def forward(x):
+        if x.sum() > 0:
+            x = x * 2
+        return x.sum()
+
+    trace = hg.trace(forward, double(3).abs())
+    assert [note.kind for note in trace.notes] == ["branch"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 REDUCTIONS = ("sum", "mean", "prod", "max", "min")
 
@@ -30,7 +30,7 @@ class Equation:
     value: ast.expr
     reads: dict[str, tuple[tuple[str, ...], ...]]
 
-    @property
+    @cached_property
     def elementwise(self) -> bool:
         """Tell whether each entry of the result reads the same entry of every operand."""
         return (

@@ -101,7 +101,7 @@ def test_a_function_is_called_with_the_files_own_names(tmp_path, capsys):
 
 @pytest.mark.parametrize("command", ["shapes", "derive", "explain"])
 def test_json_is_the_only_thing_on_stdout(command, net, capsys):
-    net.write_text(NET + "print('chatter')\n", encoding="utf-8")
+    net.write_text("print('chatter')\n" + NET, encoding="utf-8")
     assert main([command, str(net), "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["lines"]

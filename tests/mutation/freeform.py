@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from mutation.operators import is_op, replace_in
-from mutation.oracle import equivalent, is_gradient
+from mutation.oracle import is_gradient
 from mutation.programs import Program
 
 LONGEST = 300  # characters; a person breaks a line before
@@ -20,14 +20,6 @@ def free_form(program: Program, rng: random.Random) -> tuple[str, ...]:
     lines = renamed_temporaries(program, lines, rng)
     lines = reordered(lines, rng)
     return tuple(split_sums(lines, rng))
-
-
-def checked(program: Program, lines: Sequence[str]) -> bool:
-    """Tell whether a rewriting still gives the same gradients."""
-    kept = {target(line) for line in lines}
-    right = [line for line in program.lines]
-    del kept
-    return equivalent(program, "\n".join(right), "\n".join(lines), noisy=False)
 
 
 def target(line: str) -> str:
@@ -59,8 +51,8 @@ def fused(lines: list[str], keep: set[str], rng: random.Random, share: float = 0
         rng: of the choice.
         share: how many of those that could go.
     """
-    for line in [*lines]:
-        name = target(line)
+    for name in [target(line) for line in lines]:
+        line = next(line for line in lines if target(line) == name)
         readers = [other for other in lines if name in reads(other)]
         if name in keep or len(readers) != 1 or reads(readers[0]).count(name) != 1:
             continue

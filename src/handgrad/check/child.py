@@ -21,8 +21,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from handgrad.check.frame import LARGEST, dumps
 
@@ -71,9 +72,17 @@ def settle(request: Mapping[str, Any], output: int) -> None:
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder)
     sys.argv = [request["target"]]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = opened(1), opened(2)
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.addaudithook(lambda event, args: fetch(request, event, args))
+
+
+def opened(descriptor: int) -> TextIO:
+    """Return a text stream to a descriptor; it writes whatever text there is."""
+    return open(
+        descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+    )
 
 
 def close_others(kept: set[int]) -> None:
@@ -88,9 +97,8 @@ def load() -> None:
     """Import what a check needs, on one thread: the next fork inherits no other."""
     import torch
 
-    from handgrad.check import byhand, picture, ways
-
-    assert (byhand, picture, ways)
+    for name in ("byhand", "picture", "ways"):
+        import_module(f"handgrad.check.{name}")
     torch.set_num_threads(1)
 
 

@@ -21,8 +21,8 @@ from handgrad.errors import BadInput
 from handgrad.trace import Trace
 from handgrad.trace.files import (
     compiled,
-    implied_function,
     read_source,
+    split,
     trace_target,
     trace_tree,
     users_code,
@@ -227,33 +227,3 @@ def file_judge(target: str, forward: str | None = None) -> Judge:
         return text_judge(trace, text, target, own_names(scope, trace))
     trace, scope = trace_tree(path, head)
     return Judge(trace, of_nodes(tail, text, target), own_names(scope, trace))
-
-
-def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
-    """Split a file's top level after the line that makes the loss.
-
-    Returns:
-        The forward part and the statements after it; None if the top level makes no loss.
-    """
-    body = ast.parse(text, file).body
-    if implied_function(text) is not None:
-        return None, []
-    makes = [k for k, node in enumerate(body) if "loss" in bound_names(node)]
-    if not makes:
-        return None, []
-    first_gradient = next((k for k, n in enumerate(body) if gradient_of(n, body[:k])), len(body))
-    end = max((k for k in makes if k < first_gradient), default=makes[0])
-    return ast.Module(body[: end + 1], type_ignores=[]), body[end + 1 :]
-
-
-def bound_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement binds."""
-    return {
-        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
-
-
-def gradient_of(node: ast.stmt, before: list[ast.stmt]) -> bool:
-    """Tell whether a statement binds `d` + a name bound before it."""
-    earlier = {name for each in before for name in bound_names(each)}
-    return any(name.startswith("d") and name[1:] in earlier for name in bound_names(node))

@@ -340,6 +340,13 @@ def verify(backward: Backward) -> None:
     """
     trace = backward.trace
     got = backward.run()
+    without = set(trace.grads) - {trace.output} - {each.primal for each in backward.lines}
+    if without:
+        name = min(without)
+        raise Mismatch(
+            f"no line was written for d{name}, and autograd has a gradient for it",
+            hint="report this forward pass: it is a bug in the sweep",
+        )
     reach = max((float(g.abs().max()) for g in trace.grads.values() if g.numel()), default=0.0)
     for each in backward.lines:
         if not each.primal:

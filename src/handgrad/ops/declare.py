@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -246,6 +247,7 @@ def row_name(spellings: tuple[Spelling, ...]) -> str:
     return spellings[0].target
 
 
+@cache
 def needs(rule: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names that a VJP asks for."""
     return tuple(inspect.signature(rule).parameters)

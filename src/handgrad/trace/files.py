@@ -7,7 +7,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
@@ -19,7 +19,7 @@ from handgrad.errors import BadInput, HandgradError, UserCodeFailed
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.result import Trace
 from handgrad.trace.source import is_library
-from handgrad.trace.ways import finish, last_output, run_recorded, trace
+from handgrad.trace.ways import finish, last_output, name_arguments, run_recorded, trace
 
 LARGEST = 4 * 2**20  # bytes; no forward pass is longer
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,8 +46,11 @@ def trace_target(target: str) -> tuple[Trace, dict[str, Any]]:
     if not text.strip():
         raise BadInput("the file is empty", where=str(path), hint="write a forward pass into it")
     compiled(path, text)
-    chosen = function or implied_function(text)
-    return trace_tree(path, ast.parse(text, str(path)), chosen)
+    if function is None:
+        head, _ = split(text, str(path))
+        if head is not None:
+            return trace_tree(path, head)
+    return trace_tree(path, ast.parse(text, str(path)), function or implied_function(text))
 
 
 def trace_tree(
@@ -71,13 +74,16 @@ def trace_tree(
             recorder = Recorder()
             run_recorded(recorder, lambda: exec(code, scope), (), {})
             refuse_no_forward(path, recorder, scope)
-            return finish(recorder, last_output(recorder), setup_is_input=True), scope
+            output = last_output(recorder)
+            upstream = scope.get("d" + output.names[0][1]) if output.names else None
+            return finish(recorder, output, upstream, setup_is_input=True), scope
         exec(code, scope)
         forward = scope.get(chosen)
         if forward is None or not callable(forward):
             raise no_function(path, chosen, scope)
         call = forward.forward if isinstance(forward, torch.nn.Module) else forward
-        return trace(forward, **arguments(path, chosen, call, scope)), scope
+        given = arguments(path, chosen, call, scope)
+        return trace(forward, wrt=chosen_leaves(forward, given), **given), scope
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -138,6 +144,36 @@ def compiled(path: Path, text: str) -> CodeType:
         ) from error
 
 
+def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
+    """Split a file's top level after the line that makes the loss.
+
+    Returns:
+        The forward part and the statements after it; None if the top level makes no loss.
+    """
+    body = ast.parse(text, file).body
+    if implied_function(text) is not None:
+        return None, []
+    makes = [k for k, node in enumerate(body) if "loss" in bound_names(node)]
+    if not makes:
+        return None, []
+    first_gradient = next((k for k, n in enumerate(body) if gradient_of(n, body[:k])), len(body))
+    end = max((k for k in makes if k < first_gradient), default=makes[0])
+    return ast.Module(body[: end + 1], type_ignores=[]), body[end + 1 :]
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds."""
+    return {
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+
+
+def gradient_of(node: ast.stmt, before: list[ast.stmt]) -> bool:
+    """Tell whether a statement binds `d` + a name bound before it."""
+    earlier = {name for each in before for name in bound_names(each)}
+    return any(name.startswith("d") and name[1:] in earlier for name in bound_names(node))
+
+
 def implied_function(text: str) -> str | None:
     """Return the function that is meant when none is named, None for the top level."""
     body = ast.parse(text).body
@@ -178,6 +214,14 @@ def arguments(
                 hint=f"add a line such as `{parameter.name} = torch.randn(...)` to the file",
             )
     return found
+
+
+def chosen_leaves(forward: Any, given: Mapping[str, Any]) -> list[str] | None:
+    """Return the arguments that the file marked as requiring a gradient; None if it marked none."""
+    if isinstance(forward, torch.nn.Module):
+        return None
+    named = name_arguments(forward, (), given)
+    return [name for name, tensor in named.items() if tensor.requires_grad] or None
 
 
 def no_function(path: Path, name: str, scope: dict[str, Any]) -> BadInput:

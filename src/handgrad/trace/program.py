@@ -7,14 +7,14 @@ import builtins
 import keyword
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from handgrad.errors import BadInput
 from handgrad.ir import Arg, Call, Expr, Item, Line, Name, Program, names
 from handgrad.spell import literal, spell
-from handgrad.trace.recorder import Recorder, Value
+from handgrad.trace.recorder import Recorder, Value, values_in
 from handgrad.trace.source import Hole, Place, Scalar
 
 RESERVED = {"torch", "F", *keyword.kwlist, *dir(builtins)}
@@ -227,15 +227,6 @@ class Assembly:
             return hole.name
         text = literal(hole.value)
         return f"({text})" if text.startswith("-") else text
-
-
-def values_in(args: Iterable[Any]) -> Iterator[Value]:
-    """Yield the values among arguments, those in tuples too."""
-    for arg in args:
-        if isinstance(arg, Value):
-            yield arg
-        elif isinstance(arg, tuple):
-            yield from values_in(arg)
 
 
 def bound_at(value: Value) -> Place | None:

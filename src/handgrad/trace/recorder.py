@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -307,8 +307,8 @@ class Recorder(TorchFunctionMode):
 
     def note_read(self, name: str, args: Any, frames: list[FrameType]) -> None:
         """Note that a tensor in the path of gradients was turned into a plain number."""
-        tensor = args[0]
-        if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+        value = self.current.get(id(args[0]))
+        if value is not None and depends(value):
             kind = "branch" if name == "__bool__" else "item"
             place = place_of(frames[-1])
             self.notes.append(Note(kind, place, f"{place}: {place.text}"))
@@ -356,3 +356,17 @@ def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
         why=f"shares memory   {made}\nwrites it       {written}",
         hint="write to a copy (`.clone()`), or build the result without writing in place",
     )
+
+
+def depends(value: Value) -> bool:
+    """Tell whether a value is computed from a leaf, gradients or not: a comparison is too."""
+    return value.requires or any(map(depends, values_in(value.args.values())))
+
+
+def values_in(args: Iterable[Any]) -> Iterator[Value]:
+    """Yield the values among arguments, those in tuples too."""
+    for arg in args:
+        if isinstance(arg, Value):
+            yield arg
+        elif isinstance(arg, tuple):
+            yield from values_in(arg)

@@ -105,9 +105,19 @@ class Case:
 
     @property
     def derived_line(self) -> str:
-        """Return the derived line of this gradient, or nothing."""
+        """Return the derived line of this gradient, if all it reads is in the user's own scope."""
         text = self.derived.get("d" + self.primal, "")
-        return text if text.startswith(self.name + " ") else ""
+        if not text.startswith(self.name + " "):
+            return ""
+        output, run = "d" + self.judge.trace.output, self.judge.run
+        known = {*run.writes, *run.supplied, *self.judge.environment}
+        if output not in known and not self.judge.trace.given:
+            text = re.sub(rf"\b{output}\b", "1", text)
+        read = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+        values = self.judge.trace.values
+        gradients = {n for n in read if n.startswith("d") and n not in values and n != self.name}
+        read_ahead = {n for s in self.statements for n in s.reads}
+        return text if gradients <= known | read_ahead else ""
 
     def becomes(self, change: Callable[[torch.Tensor, Point], torch.Tensor]) -> bool:
         """Tell whether a change of the user's value gives the truth at every point."""

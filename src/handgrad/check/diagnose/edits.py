@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -211,7 +212,9 @@ def times_number(node: ast.expr, scope: Scope) -> Iterator[Pair]:
         return
     for text in scope.factors:
         kind = "bessel" if "/(" in text and not text.startswith("1/(1") else "scale"
-        yield kind, ast.BinOp(node, ast.Mult(), parsed(text))
+        divided = text.startswith("1/")
+        operator = ast.Div() if divided else ast.Mult()
+        yield kind, ast.BinOp(node, operator, parsed(text.removeprefix("1/")))
 
 
 def times_operand(node: ast.expr, scope: Scope) -> Iterator[Pair]:
@@ -340,8 +343,9 @@ class Edit:
 
 
 def tidy(text: str) -> str:
-    """Return text with powers written without spaces."""
-    return text.replace(" ** ", "**")
+    """Return text with powers and small numbers written as people write them."""
+    text = re.sub(r"\*\*\(-([\d.]+)\)", r"**-\1", text.replace(" ** ", "**"))
+    return re.sub(r"(\de-)0(\d)", r"\1\2", text)
 
 
 def slots(tree: ast.AST) -> Iterator[Slot]:

@@ -38,13 +38,13 @@ class Bench:
     codes: list[CodeType]
     scopes: list[dict[str, Any]]
     name: str
+    in_place: bool
 
     def run(self, place: int, code: CodeType, point: int) -> torch.Tensor | None:
         """Return the gradient with one statement exchanged, None where it raises."""
-        scope = {
-            n: v.clone() if isinstance(v, torch.Tensor) else v
-            for n, v in self.scopes[point].items()
-        }
+        scope = dict(self.scopes[point])
+        if self.in_place:
+            scope = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in scope.items()}
         try:
             for number, own in enumerate(self.codes):
                 exec(code if number == place else own, scope)
@@ -88,7 +88,15 @@ def bench(case: Case, texts: list[str], name: str) -> Bench:
     for point in case.points:
         scope = scope_at(case, point)
         scopes.append({n: scope[n] for n in wanted if n in scope and n != name})
-    return Bench(trees, [compiled(tree) for tree in trees], scopes, name)
+    return Bench(trees, [compiled(t) for t in trees], scopes, name, any(map(changing, trees)))
+
+
+def changing(tree: ast.stmt) -> bool:
+    """Tell whether a statement may change a tensor in place."""
+    if not isinstance(tree, ast.Assign) or not isinstance(tree.targets[0], ast.Name):
+        return True
+    called = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return any(isinstance(f, ast.Attribute) and f.attr.endswith("_") for f in called)
 
 
 def scope_at(case: Case, point: Point) -> dict[str, Any]:

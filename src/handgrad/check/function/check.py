@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from handgrad.check.compare import DOUBLE
 from handgrad.check.function.calls import Subject, described, names_of, quiet, run_forward, same
@@ -199,15 +199,15 @@ def random_forward(subject: Subject, case: Case) -> str:
     )
 
 
-class Lowest(TorchDispatchMode):
+class Lowest(TorchFunctionMode):
     """Watch the lowest precision that a tensor is made in."""
 
     eps = 0.0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run an operation and note its outputs' precision."""
+        """Run a function and note its outputs' precision."""
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple | list) else (result,):
             if isinstance(value, torch.Tensor) and value.is_floating_point():

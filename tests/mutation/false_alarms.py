@@ -1,0 +1,169 @@
+"""Right backward passes to check: in every dtype and size, at ties and kinks, rewritten."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mutation.freeform import free_form, target
+from mutation.operators import is_op, replace_in
+from mutation.programs import Program, programs
+from strategies import random_forward
+
+import handgrad as hg
+from handgrad.check.assess import assess
+from handgrad.check.judge import Judge
+from handgrad.check.report import Row, Verdict
+from handgrad.check.statements import statements
+from handgrad.errors import HandgradError
+from handgrad.trace import Trace
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+SCALES = (1e-8, 1e-4, 1e-2, 1.0, 1.0, 1.0, 1e2, 1e4, 1e8)
+ALARMS = (Verdict.WRONG, Verdict.SHAPE)
+
+
+@dataclass(frozen=True, eq=False)
+class Right:
+    """A right backward pass of a forward pass.
+
+    Attributes:
+        name: what it is and how its values were made.
+        trace: the forward pass.
+        source: the backward pass.
+    """
+
+    name: str
+    trace: Trace
+    source: str
+
+    def alarms(self) -> list[Row]:
+        """Return the rows that the checker calls wrong."""
+        report = assess(Judge(self.trace, statements(self.source)))
+        return [row for row in report.rows if row.verdict in ALARMS or row.inherits]
+
+
+def rights(count: int, seed: int) -> Iterator[Right]:
+    """Yield right backward passes of random programs and of the examples."""
+    rng, made = random.Random(seed), 0
+    while made < count:
+        one = of_example(rng) if rng.random() < 0.4 else of_random(rng)
+        if one is not None:
+            made += 1
+            yield one
+
+
+def of_example(rng: random.Random) -> Right | None:
+    """Return an example's backward pass, its leaves in another dtype, size or pattern."""
+    known = [p for p in programs() if len(p.lines) < 45]
+    program = rng.choice(known)
+    dtype, scale, pattern = rng.choice(DTYPES), rng.choice(SCALES), rng.choice(PATTERNS)
+    leaves = program.trace.leaves
+    given = {n.name: program.trace.values[n.name] for n in program.trace.program.inputs}
+    made = {n: v if n not in leaves else pattern(v * scale) for n, v in given.items()}
+    made = {n: v.to(dtype) if v.is_floating_point() else v for n, v in made.items()}
+    trace = traced(program, made)
+    name = f"{program.name} {dtype} {scale:g} {pattern.__name__}"
+    return None if trace is None else right(name, trace, rng)
+
+
+def traced(program: Program, given: Mapping[str, torch.Tensor]) -> Trace | None:
+    """Trace a program's text with other inputs, None where it does not run on them."""
+    text = "\n".join("    " + line.text for line in program.trace.lines)
+    head = f"def forward({', '.join([*given, *program.trace.program.scalars])}):"
+    scope: dict[str, Any] = {"torch": torch, "F": torch.nn.functional}
+    return from_text(f"{head}\n{text}\n    return {program.trace.output}\n", scope, {
+        **given, **program.trace.program.scalars
+    })  # fmt: skip
+
+
+def from_text(source: str, scope: dict[str, Any], given: Mapping[str, Any]) -> Trace | None:
+    """Trace a function `forward` given as text."""
+    import linecache
+
+    file = f"<right {abs(hash(source))}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), scope)
+    try:
+        return hg.trace(scope["forward"], **given)
+    except (HandgradError, RuntimeError):
+        return None
+
+
+def of_random(rng: random.Random) -> Right | None:
+    """Return a random program's backward pass, its leaves in another dtype, size or pattern."""
+    number = rng.randrange(1_000_000)
+    forward, arguments, _ = random_forward(number)
+    dtype, scale, pattern = rng.choice(DTYPES), rng.choice(SCALES), rng.choice(PATTERNS)
+    given = {
+        n: pattern(v * scale).to(dtype) if v.is_floating_point() else v
+        for n, v in arguments.items()
+    }
+    try:
+        trace = hg.trace(forward, **given)
+    except (HandgradError, RuntimeError):
+        return None
+    return right(f"random {number} {dtype} {scale:g} {pattern.__name__}", trace, rng)
+
+
+def right(name: str, trace: Trace, rng: random.Random) -> Right | None:
+    """Return a backward pass of a forward pass, as derived or rewritten; None if not finite."""
+    if not all(bool(g.isfinite().all()) for g in trace.grads.values()):
+        return None
+    try:
+        program = Program(name, trace, tuple(hg.derive(trace).source.splitlines()))
+    except HandgradError:
+        return None
+    lines = free_form(program, rng) if rng.random() < 0.4 else program.lines
+    return Right(name, trace, "\n".join(equally(line, rng) for line in lines) + "\n")
+
+
+def equally(line: str, rng: random.Random) -> str:
+    """Return a line that is equal in exact arithmetic: factors and terms in another order."""
+    node = ast.parse(line).body[0]
+    assert isinstance(node, ast.Assign | ast.AugAssign)
+    for part in [*ast.walk(node.value)]:
+        if rng.random() < 0.3 and isinstance(part, ast.BinOp):
+            new = swapped(part)
+            if new is not None:
+                return ast.unparse(ast.fix_missing_locations(replace_in(node, part, new)))
+    return ast.unparse(node)
+
+
+def swapped(node: ast.BinOp) -> ast.expr | None:
+    """Return `b * a` for `a * b`, `b + a` for `a + b`, `x * y**-1` for `x / y`."""
+    if is_op(node, ast.Mult, ast.Add):
+        return ast.BinOp(node.right, node.op, node.left)
+    if is_op(node, ast.Div) and not isinstance(node.right, ast.Constant):
+        power = ast.UnaryOp(ast.USub(), ast.Constant(1.0))
+        return ast.BinOp(node.left, ast.Mult(), ast.BinOp(node.right, ast.Pow(), power))
+    return None
+
+
+def as_drawn(value: torch.Tensor) -> torch.Tensor:
+    return value
+
+
+def with_ties(value: torch.Tensor) -> torch.Tensor:
+    """Round to few values, so that maxima tie."""
+    size = float(value.abs().max()) if value.numel() else 0.0
+    return (value / size * 2).round() * size / 2 if size else value
+
+
+def with_kinks(value: torch.Tensor) -> torch.Tensor:
+    """Put zeros where relu, abs and clamp have their kinks."""
+    return value.masked_fill(value.abs() < value.abs().mean() * 0.7, 0.0) if value.numel() else value
+
+
+def all_zero(value: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(value)
+
+
+PATTERNS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    as_drawn, as_drawn, as_drawn, with_ties, with_kinks, all_zero,
+)  # fmt: skip
+__all__ = ["Right", "rights", "target"]
