@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from handgrad.derive import Backward, BackwardLine, Contribution, Passage
+from handgrad.ops.declare import needs
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,16 @@ def explain(backward: Backward) -> tuple[Reason, ...]:
 def because(each: BackwardLine, backward: Backward) -> str:
     """Return the reason for one line."""
     if not each.primal:
-        return "It has a name because more than one line needs it."
+        return "More than one line below needs this part, so it has a name."
     name = each.primal
-    paths = [clauses(c, name) for c in each.contributions]
-    if len(paths) == 1:
-        return sentence(paths[0])
-    users = readers(name, backward)
-    count = {2: "twice", 3: "three times"}.get(len(paths), f"{len(paths)} times")
-    where = f" (in {', '.join(users)})" if users else ""
-    told = "; ".join(dict.fromkeys(paths))
-    return sentence(f"{name} is used {count}{where}, so its contributions add: {told}")
-
-
-def readers(name: str, backward: Backward) -> list[str]:
-    """Return the names of the forward lines that read a name."""
-    from handgrad.ir import names
-
-    return [line.target for line in backward.trace.lines if name in names(line.expr)]
+    known = backward.trace.values
+    if len(each.contributions) == 1:
+        return sentence(clauses(each.contributions[0], name), known)
+    count = {2: "twice", 3: "three times"}.get(
+        len(each.contributions), f"{len(each.contributions)} times"
+    )
+    told = "; ".join(f"through {c.via}, {clauses(c, name)}" for c in each.contributions)
+    return sentence(f"{name} is used {count}, so its contributions add: {told}", known)
 
 
 def clauses(contribution: Contribution, name: str) -> str:
@@ -58,12 +53,19 @@ def clauses(contribution: Contribution, name: str) -> str:
         clause(p, name if p is contribution.passages[-1] else "") for p in contribution.passages
     ]
     told = [text for text in dict.fromkeys(told) if text]
-    return ", then ".join(told) if told else "a sum passes its gradient on as it is"
+    return ", then ".join(told) if told else "it is passed on as it is"
+
+
+def unchanged(passage: Passage) -> bool:
+    """Tell whether a gradient passes an op as it is, as it does a term of a sum."""
+    rule = passage.op.rules.get(passage.param)
+    additive = passage.op.additive and rule is not None and len(needs(rule)) == 1
+    return additive and rule is not None and rule(1.0) == 1.0
 
 
 def clause(passage: Passage, name: str) -> str:
     """Return why the gradient changes as it passes one op; empty where it does not."""
-    why = passage.op.why.get(passage.param, "")
+    why = "" if unchanged(passage) else passage.op.why.get(passage.param, "")
     if not why and passage.op.foreign:
         why = f"{passage.op.name} has no rule, so autograd is asked for this op alone"
     parts = [why, summed(passage, name)]
@@ -77,9 +79,11 @@ def summed(passage: Passage, name: str) -> str:
     who = f"{name} {list(passage.shape)}" if name else f"an operand of shape {list(passage.shape)}"
     times = " and ".join(f"{passage.result[axis]}" for axis in passage.summed)
     dims = " and ".join(f"dim {axis}" for axis in passage.summed)
-    return f"{who} was broadcast over the {times} places of {dims}, so its gradient is summed there"
+    places = "rows" if passage.summed == (0,) else "places"
+    return f"{who} was broadcast over the {times} {places} of {dims}, so it is summed there"
 
 
-def sentence(text: str) -> str:
-    """Return a text as a sentence."""
-    return text + "."
+def sentence(text: str, names: Iterable[str]) -> str:
+    """Return a text as a sentence; a name at its start keeps its small letter."""
+    first = text.split(" ", 1)[0]
+    return (text if first in names else text[:1].upper() + text[1:]) + "."

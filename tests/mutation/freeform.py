@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from mutation.operators import is_op, replace_in
 from mutation.oracle import is_gradient
-from mutation.programs import Program
+from mutation.programs import Program, scope_of
 
 LONGEST = 300  # characters; a person breaks a line before
 
@@ -19,7 +21,7 @@ def free_form(program: Program, rng: random.Random) -> tuple[str, ...]:
     lines = fused([*program.lines], leaves, rng)
     lines = renamed_temporaries(program, lines, rng)
     lines = reordered(lines, rng)
-    return tuple(split_sums(lines, rng))
+    return tuple(split_sums(program, lines, rng))
 
 
 def target(line: str) -> str:
@@ -109,15 +111,29 @@ def reordered(lines: list[str], rng: random.Random) -> list[str]:
     return found
 
 
-def split_sums(lines: Sequence[str], rng: random.Random) -> list[str]:
-    """Write a sum as an assignment and `+=`, half of them."""
-    found: list[str] = []
-    for line in lines:
-        node = value(line)
-        if is_op(node, ast.Add) and rng.random() < 0.5:
-            name = target(line)
-            made = [f"{name} = {ast.unparse(node.left)}", f"{name} += {ast.unparse(node.right)}"]
+def split_sums(program: Program, lines: Sequence[str], rng: random.Random) -> list[str]:
+    """Write a sum as an assignment and `+=`, half of those where that is allowed."""
+    scope, found = scope_of(program.trace), list[str]()
+    with torch.no_grad():
+        for line in lines:
+            node, name = value(line), target(line)
+            whole = eval(ast.unparse(node), scope)
+            made = [line]
+            if is_op(node, ast.Add) and rng.random() < 0.5:
+                left, right = ast.unparse(node.left), ast.unparse(node.right)
+                if owned(eval(left, scope), whole, eval(right, scope), scope):
+                    made = [f"{name} = {left}", f"{name} += {right}"]
             found += made
-        else:
-            found.append(line)
+            scope[name] = whole
     return found
+
+
+def owned(part: Any, whole: Any, rest: Any, scope: Mapping[str, Any]) -> bool:
+    """Tell whether a term may be added to in place: a whole tensor that nothing else shares."""
+    if not isinstance(part, torch.Tensor) or part.shape != whole.shape or part.dtype != whole.dtype:
+        return False
+    if not part.is_contiguous() or not isinstance(rest, torch.Tensor) or rest.dtype != whole.dtype:
+        return False
+    place = part.untyped_storage().data_ptr()
+    others = (v for v in scope.values() if isinstance(v, torch.Tensor))
+    return all(v.untyped_storage().data_ptr() != place for v in others)

@@ -168,14 +168,10 @@ def send(frames: int, request: Mapping[str, Any], data: Mapping[str, Any]) -> No
 
 def found(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run the file and return the frame of what came of it."""
-    from handgrad.check.byhand import remarked
-    from handgrad.check.ways import file_judge, reported
     from handgrad.errors import HandgradError
 
     try:
-        judge = file_judge(request["target"], request["forward"])
-        report = remarked(reported(judge), judge)
-        return {"kind": "report", "report": report.to_dict(), "pictures": pictures(judge, report)}
+        return {"kind": "report", **result(request["target"], request["forward"])}
     except HandgradError as error:
         return {"kind": "error", **told(in_plain_words(error, request))}
     except MemoryError as error:
@@ -187,6 +183,16 @@ def found(request: Mapping[str, Any]) -> dict[str, Any]:
         if not theirs(error, request):
             return bug(error)
         return failed(error, request, f"{type(error).__name__}: {error}")
+
+
+def result(target: str, forward: str | None) -> dict[str, Any]:
+    """Check a file in this process and return what came of it as plain data."""
+    from handgrad.check.byhand import remarked
+    from handgrad.check.ways import file_judge, reported
+
+    judge = file_judge(target, forward)
+    report = remarked(reported(judge), judge)
+    return {"report": report.to_dict(), "pictures": pictures(judge, report)}
 
 
 def pictures(judge: Judge, report: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 
@@ -112,7 +113,7 @@ class Report:
                     "expected_shape": list(row.expected_shape),
                     "exact": row.exact,
                     "approximate": row.approximate,
-                    "maxdiff": None if row.maxdiff != row.maxdiff else row.maxdiff,
+                    "maxdiff": row.maxdiff if isfinite(row.maxdiff) else None,
                     "note": row.note,
                     "line": row.line,
                     "number": row.number,

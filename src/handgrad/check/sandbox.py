@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -203,13 +203,21 @@ def lost() -> UserCodeFailed:
     )
 
 
-def check_apart(target: Target, limits: Limits, sandbox: Sandbox | None = None) -> Checked:
+def check_apart(
+    target: Target,
+    limits: Limits,
+    sandbox: Sandbox | None = None,
+    printed: Callable[[str], object] = str,
+    meanwhile: Callable[[], object] = int,
+) -> Checked:
     """Check a file in a process of its own.
 
     Args:
         target: the file.
         limits: what it may use.
         sandbox: a keeper that is there already; by default one for this check.
+        printed: gets what the file printed, also when there is no result.
+        meanwhile: called once the check is on its way.
 
     Raises:
         HandgradError: there is no report, and why.
@@ -217,7 +225,10 @@ def check_apart(target: Target, limits: Limits, sandbox: Sandbox | None = None) 
     with contextlib.ExitStack() as stack:
         keeper = sandbox or stack.enter_context(Sandbox())
         before = target.contents()
-        answer = keeper.wait(keeper.submit(target, limits), limits)
+        number = keeper.submit(target, limits)
+        meanwhile()
+        answer = keeper.wait(number, limits)
+    printed(answer["output"])
     return concluded(target, limits, answer, before)
 
 
@@ -242,9 +253,6 @@ def concluded(
             where=target.backward,
             hint="does the file change torch or handgrad?",
         ) from error
-    except HandgradError as error:
-        error.printed = answer["output"]  # pyright: ignore[reportAttributeAccessIssue]
-        raise
     changed = before != target.contents()
     notes = ("the file changed while it ran; this is the verdict on what it was",) if changed else ()
     return Checked(found.report, found.pictures, answer["output"], notes)

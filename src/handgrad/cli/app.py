@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
 
 import typer
 
-from handgrad.cli import passes
-from handgrad.cli.ninja import ninja
 
 EXAMPLES = {
     "ninja": """
@@ -31,15 +30,35 @@ handgrad derive net.py --strict --json        for a machine, no gaps
 handgrad explain net.py
 handgrad explain net.py:layer_norm | less
 """,
+    "check": """
+handgrad check net.py                              forward and backward in one file
+handgrad check --forward net.py --backward mine.py in two
+handgrad check net.py --only dlogits --all
+handgrad check net.py --format github              for CI
+""",
+    "watch": """
+handgrad watch net.py                              checks again on every save
+""",
 }
 
 FILES = ("shapes", "derive", "explain")
 
-COMMANDS: tuple[Callable[..., Any], ...] = (ninja, passes.shapes, passes.derive, passes.explain)
+COMMANDS = {
+    "ninja": "handgrad.cli.ninja",
+    "shapes": "handgrad.cli.passes",
+    "derive": "handgrad.cli.passes",
+    "explain": "handgrad.cli.passes",
+    "check": "handgrad.cli.checking",
+    "watch": "handgrad.cli.watching",
+}
 
 
-def application() -> typer.Typer:
-    """Return the application with all its commands."""
+def application(given: Sequence[str] = ()) -> typer.Typer:
+    """Return the application with the command that the arguments name; with all, if they name none.
+
+    Some commands import torch, which takes long; others must not wait for it.
+    """
+    named = [word for word in given[:1] if word in COMMANDS]
     app = typer.Typer(
         name="handgrad",
         help="Backpropagation by hand, and provably right.",
@@ -49,9 +68,9 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(invoke_without_command=True)(root)
-    for command in COMMANDS:
-        lines = EXAMPLES[command.__name__].strip().splitlines()
-        app.command(epilog=examples(*lines))(command)
+    for name in named or COMMANDS:
+        lines = EXAMPLES[name].strip().splitlines()
+        app.command(epilog=examples(*lines))(getattr(import_module(COMMANDS[name]), name))
     return app
 
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(given: list[str]) -> None:
     """Parse the arguments and run the command."""
-    command = typer.main.get_command(application())
+    command = typer.main.get_command(application(given))
     with command.make_context("handgrad", given) as context:
         command.invoke(context)
 

@@ -217,7 +217,7 @@ class Writer:
         cotangents = tuple(self.term("d" + t, t) if t in arrived else None for t in line.targets)
         if isinstance(expr, Call) and expr.op.several:
             self.outputs[id(expr)] = tuple(targets)
-            self.sweep.push(expr, cotangents)
+            self.sweep.push(expr, cotangents, line.target)
         else:
             if isinstance(expr, Call):
                 self.outputs[id(expr)] = targets[0]
@@ -225,7 +225,7 @@ class Writer:
                 whole = list(wrap(expr.call))
                 whole[expr.position] = targets[0]
                 self.outputs[id(expr.call)] = tuple(whole)
-            self.sweep.push(expr, cotangents[0])
+            self.sweep.push(expr, cotangents[0], line.target)
         self.share(line, before)
 
     def share(self, line: Line, before: Mapping[str, int]) -> None:
@@ -250,7 +250,7 @@ class Writer:
         for name, k in fresh if named else ():
             old = self.sweep.found[name][k]
             term = Term(hoist.exchange(old.term.expr, named))
-            self.sweep.found[name][k] = Contribution(term, old.passages)
+            self.sweep.found[name][k] = Contribution(term, old.passages, old.via)
 
     def assign(self, name: str, contributions: list[Contribution]) -> None:
         """Write the line of one cotangent: the sum of what arrives by every path."""

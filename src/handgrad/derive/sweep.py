@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,10 +36,17 @@ class Passage:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One path by which a gradient arrives at a name."""
+    """One path by which a gradient arrives at a name.
+
+    Attributes:
+        term: what it brings.
+        passages: the ops that it passed, from the line's result inwards.
+        via: the name whose line it came through.
+    """
 
     term: Any
     passages: tuple[Passage, ...]
+    via: str = ""
 
 
 Opaque = Callable[[Call, str, Any], Term]
@@ -60,7 +67,7 @@ class Sweep:
         self.wanted, self.outputs, self.opaque = wanted, outputs, opaque
         self.found: dict[str, list[Contribution]] = {}
 
-    def push(self, root: Expr, dy: Any) -> None:
+    def push(self, root: Expr, dy: Any, via: str = "") -> None:
         """Send a cotangent (a Term, or one for each output) through an expression to its names."""
         order = list(walk(root))
         arrived: dict[int, list[Contribution]] = {id(root): [Contribution(dy, ())]}
@@ -68,7 +75,8 @@ class Sweep:
             if (contributions := arrived.pop(id(node), None)) is None:
                 continue
             if isinstance(node, Name):
-                self.found.setdefault(node.name, []).extend(contributions)
+                here = [replace(each, via=via) for each in contributions]
+                self.found.setdefault(node.name, []).extend(here)
             elif isinstance(node, Item):
                 for each in contributions:
                     terms = one_of(node, each.term)

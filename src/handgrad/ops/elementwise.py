@@ -44,6 +44,7 @@ ARITHMETIC = [
     op(
         "a + b, torch.add(a, b), a.add(b)",
         index="y[I] = a[I] + b[I]",
+        additive=True,
         da=lambda dy: dy,
         db=lambda dy: dy,
         fold=plus,
@@ -56,6 +57,7 @@ ARITHMETIC = [
     op(
         "a - b, torch.sub(a, b), a.sub(b), torch.subtract(a, b)",
         index="y[I] = a[I] - b[I]",
+        additive=True,
         da=lambda dy: dy,
         db=lambda dy: -dy,
         why={
@@ -119,6 +121,7 @@ ARITHMETIC = [
     op(
         "-x, torch.neg(x), x.neg(), torch.negative(x)",
         index="y[I] = -x[I]",
+        additive=True,
         dx=lambda dy: -dy,
         why={"x": "turning the sign turns the gradient's sign"},
         examples=ONE,

@@ -247,6 +247,7 @@ STRETCHES = [
     op(
         "x.expand_as(other)",
         index="y[I] = x[I]",
+        additive=True,
         repeats=True,
         structural=("other",),
         dx=lambda dy: dy,

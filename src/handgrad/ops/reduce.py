@@ -69,6 +69,7 @@ ROWS = [
     op(
         "x.sum(dim=None, keepdim=False), torch.sum(x, dim=None, keepdim=False)",
         index="y[I-dim] = sum[dim] x[I]",
+        additive=True,
         dx=lambda dy, x, dim, keepdim: align(dy, x, dim, keepdim).expand_as(x),
         why={"x": "each entry went into the sum once, so each gets the sum's gradient"},
         examples=[*DIMS, call((0, 3), dim=0)],

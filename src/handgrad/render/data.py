@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from handgrad.derive import Backward
-from handgrad.explain import Reason
 from handgrad.render.words import leaves
-from handgrad.trace import Trace
+
+if TYPE_CHECKING:
+    from handgrad.derive import Backward
+    from handgrad.explain import Reason
+    from handgrad.trace import Trace
 
 
 def shapes(trace: Trace) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from handgrad.explain import Reason
 from handgrad.render.words import bracketed, inputs, leaves, tensor, totals
-from handgrad.trace import Trace
+
+if TYPE_CHECKING:
+    from handgrad.explain import Reason
+    from handgrad.trace import Trace
 
 LONGEST = 80  # a longer cell does not widen its column
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -14,10 +15,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from handgrad.explain import Reason
 from handgrad.render.plain import one_line
 from handgrad.render.words import Described, bracketed, counted, inputs, leaves, totals
-from handgrad.trace import ShapeRow, Trace
+
+if TYPE_CHECKING:
+    from handgrad.explain import Reason
+    from handgrad.trace import ShapeRow, Trace
 
 THEME = "ansi_dark"  # the terminal's own sixteen colours
 HEADING, SHAPE, QUIET = "bold", "cyan", "dim"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from handgrad.derive import Backward
-from handgrad.trace import Trace
+if TYPE_CHECKING:
+    from handgrad.derive import Backward
+    from handgrad.trace import Trace
+
 
 Described = tuple[str, tuple[int, ...], str]
 

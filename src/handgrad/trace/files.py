@@ -153,11 +153,11 @@ def split(text: str, file: str) -> tuple[ast.Module | None, list[ast.stmt]]:
     body = ast.parse(text, file).body
     if implied_function(text) is not None:
         return None, []
-    makes = [k for k, node in enumerate(body) if "loss" in bound_names(node)]
+    bound = [bound_names(node) for node in body]
+    makes = [k for k, names in enumerate(bound) if "loss" in names]
     if not makes:
         return None, []
-    first_gradient = next((k for k, n in enumerate(body) if gradient_of(n, body[:k])), len(body))
-    end = max((k for k in makes if k < first_gradient), default=makes[0])
+    end = max((k for k in makes if k < first_gradient(bound)), default=makes[0])
     return ast.Module(body[: end + 1], type_ignores=[]), body[end + 1 :]
 
 
@@ -168,10 +168,14 @@ def bound_names(node: ast.stmt) -> set[str]:
     }
 
 
-def gradient_of(node: ast.stmt, before: list[ast.stmt]) -> bool:
-    """Tell whether a statement binds `d` + a name bound before it."""
-    earlier = {name for each in before for name in bound_names(each)}
-    return any(name.startswith("d") and name[1:] in earlier for name in bound_names(node))
+def first_gradient(bound: list[set[str]]) -> int:
+    """Return the place of the first statement that binds `d` + a name bound before it."""
+    earlier: set[str] = set()
+    for place, names in enumerate(bound):
+        if any(name.startswith("d") and name[1:] in earlier for name in names):
+            return place
+        earlier |= names
+    return len(bound)
 
 
 def implied_function(text: str) -> str | None:

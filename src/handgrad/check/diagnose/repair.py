@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType
 from typing import Any
 
@@ -23,7 +24,7 @@ MOST = 4000  # edits tried for one gradient
 SLOW = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bench:
     """Statements that make a gradient, ready to be run with one of them changed.
 
@@ -52,6 +53,11 @@ class Bench:
             return value.double() if isinstance(value, torch.Tensor) else None
         except Exception:  # an edit may be any nonsense
             return None
+
+    @cached_property
+    def reads(self) -> list[frozenset[str]]:
+        """Return the names in each statement as it was written."""
+        return [names_in(tree) for tree in self.trees]
 
     @property
     def slow(self) -> bool:
@@ -112,7 +118,7 @@ def scope_at(case: Case, point: Point) -> dict[str, Any]:
 def compiled(tree: ast.stmt) -> CodeType:
     """Return a statement, compiled."""
     module = ast.Module([tree], type_ignores=[])
-    return compile(ast.fix_missing_locations(module), "<edit>", "exec")
+    return compile(module, "<edit>", "exec")
 
 
 def operands(case: Case) -> list[str]:
@@ -201,8 +207,7 @@ def search(case: Case, made: Bench, goal: Tensors | None) -> Mended | None:
         goal: what they should give; the truth through what they then read, by default.
     """
     tried, most = 0, 150 if made.slow else MOST
-    reads = {n.id for tree in made.trees for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    scope = edit_scope(case, reads)
+    scope = edit_scope(case, {n for read in made.reads for n in read})
     with doubles():
         for place in reversed(range(len(made.trees))):
             tree = made.trees[place]
@@ -227,13 +232,13 @@ def attempt(case: Case, made: Bench, goal: Tensors | None, place: int, edit: Edi
     tree = made.trees[place]
     old = [slot.node for slot, _ in edit.changes]
     for slot, node in edit.changes:
-        slot.put(node)
+        slot.put(ast.fix_missing_locations(node))
     try:
         code = compiled(tree)
         first = made.run(place, code, 0)
         if first is None or first.shape != (case.truth if goal is None else goal)[0].shape:
             return None
-        wanted = truth_for(case, made) if goal is None else goal
+        wanted = truth_for(case, made, place) if goal is None else goal
         if not equal(first, wanted[0]):
             return None
         for number in range(1, len(made.scopes)):
@@ -256,15 +261,22 @@ def told(edit: Edit) -> str:
     return tidy(ast.unparse(ast.fix_missing_locations(node))) if isinstance(node, ast.expr) else ""
 
 
-def truth_for(case: Case, made: Bench) -> Tensors:
+def truth_for(case: Case, made: Bench, place: int) -> Tensors:
     """Return the whole gradient through the gradients that edited statements read."""
-    read = {n.id for tree in made.trees for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    own = {case.judge.primal(n) for n in read if n != case.name} - {None}
-    had = {case.judge.primal(n) for s in case.statements for n in s.reads} - {None}
+    own = {case.judge.primal(n) for n in names_in(made.trees[place]) if n != case.name}
+    had = {case.judge.primal(n) for n in made.reads[place] if n != case.name}
     if own == had:
         return case.truth
-    cuts = frozenset(n for n in own if n is not None and (n in case.local.cuts or n not in had))
+    others = [made.reads[k] for k in range(len(made.trees)) if k != place]
+    kept = own | {case.judge.primal(n) for read in others for n in read if n != case.name}
+    known = case.local.cuts | (own - had)
+    cuts = frozenset(n for n in kept if n is not None and n in known)
     return [p.expected(case.primal, cuts | {case.judge.trace.output}) for p in case.points]
+
+
+def names_in(tree: ast.stmt) -> frozenset[str]:
+    """Return the names in a statement."""
+    return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
 
 
 def one_edit(case: Case) -> Diagnosis | None:

@@ -113,7 +113,9 @@ def quiet() -> Iterator[None]:
 
 def reseed(seed: int) -> None:
     """Put every random generator in a state of its own."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)  # before it is initialised torch would queue each call
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
 

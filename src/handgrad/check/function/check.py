@@ -20,6 +20,7 @@ from handgrad.check.report import Report, Row, Verdict
 from handgrad.errors import BadInput, UserCodeFailed
 
 INTENTS = ("derivative", "surrogate")
+TWICE = 2  # confirmed mistakes of an input; what follows is not looked into
 SMALL = 20_000  # entries: finite differences are taken of larger inputs only where they must be
 
 
@@ -158,7 +159,8 @@ def climb(
         opinion = ordinary and plain <= 3 and small(trial) and subject.surrogate is None
         for leaf in source.leaves:
             if case.needs[leaf]:
-                outcomes[leaf].append(judge.outcome(trial, leaf, opinion))
+                wrong = sum(o.verdict is Verdict.WRONG for o in outcomes[leaf])
+                outcomes[leaf].append(judge.outcome(trial, leaf, opinion, known=wrong >= TWICE))
                 if ordinary and plain <= 3:
                     scale = outcomes[leaf][-1].scale
                     judge.natural[leaf] = max(judge.natural.get(leaf, 0.0), scale)
