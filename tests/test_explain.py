@@ -42,9 +42,6 @@ def test_every_rule_of_the_table_has_a_reason():
     from handgrad.ops import TABLE
 
     silent = [
-        f"{row.name}.{param}"
-        for row in TABLE.rows
-        for param in row.rules
-        if param not in row.why
+        f"{row.name}.{param}" for row in TABLE.rows for param in row.rules if param not in row.why
     ]
     assert not silent

@@ -38,7 +38,9 @@ def derived(name):
 
 def assessed(mistake, text, dtype=torch.float64):
     trace, constants = setting(setting_of(mistake), dtype)
-    return assess(Judge(trace, statements("\n".join(text.split("; "))), {**constants, "math": math}))
+    return assess(
+        Judge(trace, statements("\n".join(text.split("; "))), {**constants, "math": math})
+    )
 
 
 @cache

@@ -156,7 +156,9 @@ def with_ties(value: torch.Tensor) -> torch.Tensor:
 
 def with_kinks(value: torch.Tensor) -> torch.Tensor:
     """Put zeros where relu, abs and clamp have their kinks."""
-    return value.masked_fill(value.abs() < value.abs().mean() * 0.7, 0.0) if value.numel() else value
+    return (
+        value.masked_fill(value.abs() < value.abs().mean() * 0.7, 0.0) if value.numel() else value
+    )
 
 
 def all_zero(value: torch.Tensor) -> torch.Tensor:

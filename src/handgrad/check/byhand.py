@@ -56,7 +56,9 @@ def asks(statement: Statement) -> Iterator[str]:
 def asking(called: ast.Attribute) -> Iterator[str]:
     """Yield a call's function if it is one of autograd's."""
     owner = ast.unparse(called.value).split(".")[-1]
-    if called.attr in ASKING and (called.attr == "backward" or owner in ASKING[called.attr].split()):
+    if called.attr in ASKING and (
+        called.attr == "backward" or owner in ASKING[called.attr].split()
+    ):
         yield ast.unparse(called)
 
 

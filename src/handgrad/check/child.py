@@ -243,7 +243,14 @@ def failed(error: BaseException, request: Mapping[str, Any], what: str) -> dict[
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else request["target"]
     why = frames[-1].line or "" if frames else ""
     hint = "mend the line, or leave it out"
-    return {"kind": "error", "code": 3, "what": what[:TEXT], "where": where, "why": why, "try": hint}
+    return {
+        "kind": "error",
+        "code": 3,
+        "what": what[:TEXT],
+        "where": where,
+        "why": why,
+        "try": hint,
+    }
 
 
 def out_of_memory(error: MemoryError, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -254,7 +254,9 @@ def concluded(
             hint="does the file change torch or handgrad?",
         ) from error
     changed = before != target.contents()
-    notes = ("the file changed while it ran; this is the verdict on what it was",) if changed else ()
+    notes = (
+        ("the file changed while it ran; this is the verdict on what it was",) if changed else ()
+    )
     return Checked(found.report, found.pictures, answer["output"], notes)
 
 

@@ -88,7 +88,7 @@ def forward_text(backward: Backward) -> str:
     trace = backward.trace
     names = [*(n.name for n in trace.program.inputs), *trace.program.scalars]
     body = [shaped(line, trace) for line in trace.lines]
-    body.append(f"saved = ({listed(saved(backward))})")
+    body.append(f"saved = {tupled(saved(backward))}")
     body.append(f"return {trace.output}, saved")
     head = signature("forward", names)
     return head + "\n" + textwrap.indent("\n".join(body), "    ")
@@ -103,7 +103,7 @@ def saved(backward: Backward) -> list[str]:
 def backward_text(backward: Backward) -> str:
     """Return the backward pass as a function of the upstream gradient and the residuals."""
     leaves = [f"d{name}" for name in backward.trace.leaves if name in backward.trace.grads]
-    body = [f"{listed(saved(backward))} = saved"] if saved(backward) else []
+    body = [f"{tupled(saved(backward))} = saved"] if saved(backward) else []
     entries = ", ".join(f'"{name}": {name}' for name in leaves)
     body += ["", listing(backward), f"return {{{entries}}}"]
     text = textwrap.indent("\n".join(body), "    ")
@@ -117,10 +117,17 @@ def shaped(line: Line, trace: Trace) -> str:
     return f"{line.text}  # {shapes}"
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names as the inside of a tuple."""
+def tupled(names: Iterable[str]) -> str:
+    """Return names as a tuple, on several lines if they are many."""
     given = list(names)
-    return ", ".join(given) + ("," if len(given) == 1 else "")
+    text = ", ".join(given) + ("," if len(given) == 1 else "")
+    if len(text) <= WIDTH - 20:
+        return f"({text})"
+    return (
+        "(\n"
+        + textwrap.fill(text, WIDTH - 8, initial_indent="    ", subsequent_indent="    ")
+        + ",\n)"
+    )
 
 
 def signature(name: str, parameters: list[str]) -> str:

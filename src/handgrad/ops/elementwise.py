@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from handgrad.ir import Call
+from handgrad.ops.term import Term
 from handgrad.ops.declare import at_kink, call, exactly, mask, op, positive, single, unit
 from handgrad.ops.numbers import PI
 from handgrad.ops.words import is_exactly, scalar
@@ -17,10 +18,13 @@ LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
 
 def plus(a: Any, b: Any) -> Any:
-    """Drop a term that is zero and stretches nothing."""
+    """Drop a term that is zero and stretches nothing; add a turned sign by subtracting."""
     for x, y in ((a, b), (b, a)):
         if zeros(x) and hasattr(y, "shape") and x.dtype == y.dtype:
             return y if torch.broadcast_shapes(x.shape, y.shape) == y.shape else None
+    made = getattr(b, "expr", None)
+    if isinstance(made, Call) and made.op.name == "neg" and hasattr(a, "expr"):
+        return a - Term(made.args["x"])  # pyright: ignore[reportArgumentType]
     return None
 
 

@@ -184,6 +184,7 @@ ROWS = [
         why={
             "x": "the weight was used transposed, so it comes back as it is",
             "weight": "every row met the same weight, so its gradient sums over the rows",
+            "bias": "the bias was added to every row",
         },
         examples=[
             call((3, 4), (5, 4), (5,)),
@@ -203,6 +204,7 @@ ROWS = [
         why={
             "x": "the weight was used transposed, so it comes back as it is",
             "weight": "entry o of the result is row o of the weight times the vector",
+            "bias": "the bias was added as it is",
         },
         examples=[call((4,), (5, 4)), call((4,), (5, 4), bias=(5,)), call((1,), (5, 1), (5,))],
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
@@ -29,13 +30,14 @@ MEASURES = ("exact", "approx")  # left out where the terminal is too narrow for 
 
 @dataclass(frozen=True)
 class Check:
-    """A check, for the terminal."""
+    """A check, for the terminal; correct rows are told of together where it is too low for them."""
 
     shown: Shown
+    height: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.shown.report
-        yield table(self.shown, options.max_width)
+        yield table(self.shown, options.max_width, self.folded())
         for row in verdicts.told(report):
             yield Text()
             yield from details(row, self.shown, options.max_width)
@@ -44,9 +46,20 @@ class Check:
             yield Text(note, QUIET)
         yield Text(verdicts.summary(report), "bold green" if report.ok else HEADING)
 
+    def folded(self) -> bool:
+        """Tell whether the rows are too many."""
+        told = sum(8 for _ in verdicts.told(self.shown.report))
+        return self.height is not None and len(self.shown.report.rows) + told > self.height
 
-def table(shown: Shown, width: int) -> Table:
-    """Return the rows as a table as wide as the terminal lets it be."""
+
+def table(shown: Shown, width: int, folded: bool = False) -> Table:
+    """Return the rows as a table as wide as the terminal lets it be.
+
+    Args:
+        shown: the check.
+        width: of the terminal.
+        folded: whether correct rows that follow one another are told of in one.
+    """
     rows = [verdicts.cells(row) for row in shown.report.rows]
     widths = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
     fits = sum(widths) + GAP * len(widths) <= width
@@ -55,11 +68,25 @@ def table(shown: Shown, width: int) -> Table:
     found.show_header = True
     for column, k in zip(found.columns, kept, strict=True):
         column.header = Text(HEADS[k], HEADING)
-    for row, texts in zip(shown.report.rows, rows, strict=True):
-        found.add_row(*(cell(row, HEADS[k], texts[k]) for k in kept))
+    for group in groups(shown.report.rows, folded):
+        if len(group) > 1:
+            names = f"{group[0].name} ... {group[-1].name}"
+            found.add_row(Text(f"✓ {len(group)} right", "green"), Text(names, QUIET))
+            continue
+        (row,) = group
+        found.add_row(*(cell(row, HEADS[k], verdicts.cells(row)[k]) for k in kept))
         if shown.all and row.line:
             found.add_row("", Padding(code(row.line), (0, 0, 0, 2)))
     return found
+
+
+def groups(rows: Sequence[Row], folded: bool) -> Iterator[list[Row]]:
+    """Yield rows one by one, or together where several correct ones follow one another."""
+    for good, some in groupby(rows, lambda row: row.verdict.good and not row.inherits):
+        if good and folded:
+            yield list(some)
+        else:
+            yield from ([row] for row in some)
 
 
 def cell(row: Row, head: str, text: str) -> Text:

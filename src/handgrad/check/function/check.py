@@ -128,6 +128,7 @@ def climb(
     found: list[Fault],
 ) -> None:
     """Judge every configuration of the ladder."""
+
     def accepts(case: Case) -> bool:
         try:
             run_forward(subject, case.inputs(), case.needs, case.seed)
@@ -206,9 +207,7 @@ class Lowest(TorchFunctionMode):
 
     eps = 0.0
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function and note its outputs' precision."""
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple | list) else (result,):

@@ -71,9 +71,7 @@ def strays(trial: Trial) -> Iterator[Fault]:
 
 def unsteady(trial: Trial) -> Iterator[Fault]:
     """Call backward again with the same ctx: it must give the same."""
-    again = run_backward(
-        trial.subject, trial.forward, fresh(trial.upstreams), trial.case.seed + 2
-    )
+    again = run_backward(trial.subject, trial.forward, fresh(trial.upstreams), trial.case.seed + 2)
     if again.error:
         return  # freeing what is saved after the first call is allowed
     for name, first, second in zip(

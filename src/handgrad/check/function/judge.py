@@ -60,7 +60,9 @@ class Judge:
     loose: float
     natural: dict[int, float]
 
-    def outcome(self, trial: Trial, leaf: int, opinion: bool = False, known: bool = False) -> Outcome:
+    def outcome(
+        self, trial: Trial, leaf: int, opinion: bool = False, known: bool = False
+    ) -> Outcome:
         """Judge one input in one configuration.
 
         Args:

@@ -42,10 +42,14 @@ class Evidence:
 def explain(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> Diagnosis | None:
     """Return the first suspect that is proved."""
     usable = [
-        o for o in failed
-        if o.trial.case.dtype == torch.float64 and not o.trial.case.edge
-        and isinstance(o.given, torch.Tensor) and o.expected is not None
-        and o.expected.numel() > 1 and bool(o.given.isfinite().all())
+        o
+        for o in failed
+        if o.trial.case.dtype == torch.float64
+        and not o.trial.case.edge
+        and isinstance(o.given, torch.Tensor)
+        and o.expected is not None
+        and o.expected.numel() > 1
+        and bool(o.given.isfinite().all())
     ]
     first = failed[0]
     name = "d" + first.trial.subject.names[first.leaf]
@@ -86,7 +90,8 @@ def unreduced(evidence: Evidence) -> Diagnosis | None:
     extra = first.given.dim() - first.expected.dim()
     axes = [*range(extra)]
     axes += [
-        k + extra for k, size in enumerate(first.expected.shape)
+        k + extra
+        for k, size in enumerate(first.expected.shape)
         if size == 1 and first.given.shape[k + extra] != 1
     ]
     text = f"{x} is broadcast, so its gradient is summed over dim {told(axes)}; that sum is missing"
@@ -115,6 +120,7 @@ def summed(outcome: Outcome) -> torch.Tensor | None:
 
 def reshaped(evidence: Evidence) -> Diagnosis | None:
     """Find right values in another shape."""
+
     def transform(outcome: Outcome) -> torch.Tensor | None:
         expected = outcome.expected
         if expected is None or outcome.given.numel() != expected.numel():
@@ -160,11 +166,15 @@ def negated(evidence: Evidence) -> Diagnosis | None:
 
 def unused(evidence: Evidence) -> Diagnosis | None:
     """Find an upstream gradient that is left out: right only for a sum."""
+
     def alone(outcome: Outcome) -> torch.Tensor | None:
         ones = outcome.trial.again(torch.ones_like, outcome.leaf)
         apart = None if ones is None else outcome.given.double() - ones
-        return outcome.expected if apart is not None and largest(apart) <= PROVED * outcome.scale \
+        return (
+            outcome.expected
+            if apart is not None and largest(apart) <= PROVED * outcome.scale
             else None
+        )
 
     if any(o.given.shape != o.expected.shape for o in evidence.failed):
         return None
@@ -251,6 +261,7 @@ def variants(name: str, sizes: list[float]) -> Iterator[tuple[str, list[float]]]
 
 def squared(evidence: Evidence) -> Diagnosis | None:
     """Find an upstream gradient that is multiplied in twice."""
+
     def twice(outcome: Outcome) -> torch.Tensor | None:
         other = outcome.trial.again(torch.square, outcome.leaf)
         apart = None if other is None else outcome.given.double() - other
@@ -274,6 +285,7 @@ def swapped(evidence: Evidence) -> Diagnosis | None:
     for other, need in enumerate(first.trial.case.needs):
         if not need or other == first.leaf:
             continue
+
         def transform(outcome: Outcome, other: int = other) -> torch.Tensor | None:
             returned = outcome.trial.backward.returned[other]
             return returned if isinstance(returned, torch.Tensor) else None
@@ -299,6 +311,7 @@ def saved(evidence: Evidence) -> Diagnosis | None:
             candidate = [*first.forward.inputs, *first.forward.outputs][other]
             if not isinstance(candidate, torch.Tensor) or candidate is tensor:
                 continue
+
             def transform(o: Outcome, place: int = place, other: int = other) -> Any:
                 return substituted(o, place, other)
 
