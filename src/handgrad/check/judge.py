@@ -89,6 +89,7 @@ class Judge:
         self.points = points(trace)
         self.missing = {"d" + n: g for n, g in trace.grads.items()}
         self.run = self.first_run()
+        self.victims = self.take_back_victims()
 
     def first_run(self) -> Run:
         """Run the whole backward pass as it stands, in the user's own dtype."""
@@ -99,6 +100,25 @@ class Judge:
         scope["d" + self.trace.output] = self.trace.upstream.clone()
         forward = frozenset(self.trace.values) | frozenset(self.trace.aliases)
         return run_once(self.body, scope, forward, self.missing)
+
+    def take_back_victims(self) -> dict[str, int]:
+        """Forget writes of gradients that were changed because another shares their memory.
+
+        Returns:
+            Each such gradient with the first statement that changed it.
+        """
+        found: dict[str, int] = {}
+        shared = [(w.statement, n) for ws in self.run.writes.values() for w in ws for n in w.shares]
+        for place, name in sorted(shared):
+            direct = {n for n in self.body[place].reads | self.body[place].assigns}
+            if self.primal(name) is None or not any(map(self.primal, direct)) or name in direct:
+                continue
+            found.setdefault(name, place)
+            kept = [w for w in self.run.writes[name] if w.fresh or w.statement != place]
+            self.run.writes[name] = kept
+            if not kept:
+                del self.run.writes[name]
+        return found
 
     @cached_property
     def derived(self) -> Backward | None:

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from handgrad.ir import Call
-from handgrad.ops.term import Term
 from handgrad.ops.declare import at_kink, call, exactly, mask, op, positive, single, unit
 from handgrad.ops.numbers import PI
+from handgrad.ops.term import Term
 from handgrad.ops.words import is_exactly, scalar
 
 PAIRS = [call((3, 4), (3, 4)), call((3, 4), (4,)), call((3, 1), (1, 4)), call((), (2, 3))]
