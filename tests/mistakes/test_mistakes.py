@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mistakes.fixtures import setting_of, traced
 
 import handgrad as hg
 from handgrad.check.assess import assess
 from handgrad.check.judge import Judge
 from handgrad.check.statements import statements
+from mistakes.fixtures import setting_of, traced
 
 MISTAKES = json.loads((Path(__file__).parent / "mistakes.json").read_text())["mistakes"]
 TARGETED = [m for m in MISTAKES if m["target"]]

@@ -6,14 +6,13 @@ import ast
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
 from handgrad.check.assess import assess
 from handgrad.check.judge import Judge
-from handgrad.check.report import Report, Row
+from handgrad.check.report import Report, Row, Verdict
 from handgrad.check.statements import statements
 from mutation.operators import Context, Mistake, mistakes
 from mutation.oracle import equivalent, is_gradient
@@ -85,16 +84,14 @@ def outcome(mutant: Mutant) -> Outcome:
         report = judged(mutant.program, mutant.source)
     except Exception as error:  # a checker that raises has not caught it
         return Outcome(mutant, (), f"  raised {type(error).__name__}: {error}")
-    usual = baseline(mutant.program)
     bad = (row for row in report.rows if not row.verdict.good)
-    return Outcome(mutant, tuple(r for r in bad if (r.name, r.verdict) not in usual))
+    return Outcome(mutant, tuple(row for row in bad if not dead(mutant.program, row)))
 
 
-@cache
-def baseline(program: Program) -> frozenset[tuple[str, str]]:
-    """Return what the checker leaves undecided in the right backward pass: gradients that are 0."""
-    report = judged(program, program.source)
-    return frozenset((r.name, r.verdict) for r in report.rows if not r.verdict.good)
+def dead(program: Program, row: Row) -> bool:
+    """Tell whether a row is undecided because the gradient is zero, mistake or none."""
+    truth = program.trace.grads[row.name[1:]]
+    return row.verdict is Verdict.UNTESTED and not bool(truth.any())
 
 
 def values_of(program: Program, lines: tuple[str, ...]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from handgrad.check.blame import guilty, raised_by
 from handgrad.check.compare import notebook, verdict_of
 from handgrad.check.diagnose import diagnose, diagnose_error, facts
 from handgrad.check.judge import Judge, Local
@@ -57,7 +59,9 @@ class Assessor:
             return self.failed(row, name, failed)
         if given is None:
             return replace(row, verdict=Verdict.TO_DO)
-        tensor = given if isinstance(given, torch.Tensor) else torch.as_tensor(given)
+        tensor = as_tensor(given)
+        if tensor is None:
+            return replace(row, note=f"{name} is of type {type(given).__name__}, not a tensor")
         exact, approximate, maxdiff = notebook(tensor, truth)
         row = replace(
             row, shape=tuple(tensor.shape), exact=exact, approximate=approximate, maxdiff=maxdiff
@@ -72,17 +76,24 @@ class Assessor:
             return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
         text = self.judge.body[failure.statement]
         diagnosis = diagnose_error(self.judge, name, failure.statement, failure.error)
-        row = replace(row, line=text.first_line, number=text.line, diagnosis=diagnosis)
-        return replace(row, note=f"line {text.line} raised {failure.error}")
+        row = self.at(row, raised_by(self.judge, name, local.name, failure.statement))
+        return replace(row, diagnosis=diagnosis, note=f"line {text.line} raised {failure.error}")
 
     def misled(self, name: str) -> bool:
         """Tell whether a gradient reads another that is not right as it ran."""
-        read = self.judge.candidates(name, self.judge.slice_of(name))
-        return not self.wrong.isdisjoint(read)
+        places = self.judge.slice_of(name)
+        read = self.judge.candidates(name, places)
+        start = min(places, default=0)
+        spoilt = any(self.judge.victims.get(r, start) < start for r in read)
+        return spoilt or not self.wrong.isdisjoint(read)
 
     def placed(self, row: Row, write: Write) -> Row:
         """Return a row at the statement of a write."""
-        statement = self.judge.body[write.statement]
+        return self.at(row, write.statement)
+
+    def at(self, row: Row, place: int) -> Row:
+        """Return a row at a statement."""
+        statement = self.judge.body[place]
         return replace(row, line=statement.first_line, number=statement.line)
 
     def judged(self, row: Row, name: str, given: torch.Tensor, truth: torch.Tensor) -> Row:
@@ -107,9 +118,9 @@ class Assessor:
             note = "zero at every point that was tried, so any formula would pass"
             return replace(row, verdict=Verdict.UNTESTED, note=note)
         if not local.right:
-            guilty = self.placed(row, self.guilty(name))
+            guilty_row = self.at(row, guilty(self.judge, name, local.name))
             diagnosis = diagnose(self.judge, local, name)
-            return replace(guilty, diagnosis=diagnosis, note="" if diagnosis else facts(local))
+            return replace(guilty_row, diagnosis=diagnosis, note="" if diagnosis else facts(local))
         return self.as_it_ran(row, name, given, truth, local)
 
     def misshapen(self, row: Row, name: str, given: torch.Tensor, local: Local) -> Row:
@@ -124,6 +135,7 @@ class Assessor:
         again = replace_values(local, reshaped) if same else local
         verdict = Verdict.SHAPE if same and again.right else Verdict.WRONG
         row = replace(row, verdict=verdict, note=note)
+        row = self.at(row, guilty(self.judge, name, local.name))
         return replace(row, diagnosis=diagnose(self.judge, local, name))
 
     def as_it_ran(
@@ -146,19 +158,6 @@ class Assessor:
         if stale is not None:
             return replace(row, diagnosis=stale, note=note)
         return replace(row, verdict=Verdict.UNCONFIRMED, note=f"right alone, {note} as it ran")
-
-    def guilty(self, name: str) -> Write:
-        """Return the write after which the value is no longer a right partial sum."""
-        chain = self.judge.chain(name)
-        good = False
-        for write in chain:
-            part = self.judge.local(name, upto=write.statement)
-            nothing = not part.cuts and not any(bool(v.any()) for v in part.values)
-            fine = nothing or part.right or part.partial
-            if good and not fine:
-                return write
-            good = fine
-        return chain[-1]
 
     def shared_memory(self, name: str) -> tuple[Write, Diagnosis] | None:
         """Return the write that also changed a forward value or another gradient, if one did."""
@@ -191,7 +190,9 @@ class Assessor:
 
 def replace_values(local: Local, values: list[torch.Tensor]) -> Local:
     """Return a local result with other values."""
-    return Local(local.name, local.slice, local.cuts, values, local.expected, local.full)
+    return Local(
+        local.name, local.slice, local.cuts, values, local.expected, local.full, noise=local.noise
+    )
 
 
 def alias(name: str, other: str, text: str) -> Diagnosis:
@@ -212,3 +213,11 @@ def wrong_dtype(name: str, given: torch.Tensor, truth: torch.Tensor) -> Diagnosi
         "shape and dtype are compared before values",
         f"{name} = {name}.to({truth.dtype})",
     )
+
+
+def as_tensor(given: Any) -> torch.Tensor | None:
+    """Return numbers as a tensor, None where they are no numbers."""
+    try:
+        return given if isinstance(given, torch.Tensor) else torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        return None

@@ -48,20 +48,19 @@ def asks(statement: Statement) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield from asking(node.func)
-        elif isinstance(node, ast.Attribute) and node.attr == "grad":
-            if isinstance(node.ctx, ast.Load) and not is_module(node):
-                yield ast.unparse(node)
+        elif isinstance(node, ast.Attribute) and is_gradient(node):
+            yield ast.unparse(node)
 
 
 def asking(called: ast.Attribute) -> Iterator[str]:
     """Yield a call's function if it is one of autograd's."""
     owner = ast.unparse(called.value).split(".")[-1]
-    if called.attr in ASKING and (
-        called.attr == "backward" or owner in ASKING[called.attr].split()
-    ):
+    if called.attr == "backward" or owner in ASKING.get(called.attr, "").split():
         yield ast.unparse(called)
 
 
-def is_module(node: ast.Attribute) -> bool:
-    """Tell whether `x.grad` is `torch.autograd.grad` and not a tensor's."""
-    return ast.unparse(node.value).split(".")[-1] in ("autograd", "func", "torch")
+def is_gradient(node: ast.Attribute) -> bool:
+    """Tell whether something reads a tensor's `.grad`; `torch.autograd.grad` is none."""
+    if node.attr != "grad" or not isinstance(node.ctx, ast.Load):
+        return False
+    return ast.unparse(node.value).split(".")[-1] not in ("autograd", "func", "torch")

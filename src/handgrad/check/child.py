@@ -1,12 +1,12 @@
-"""Run a person's file in a process of its own: `python -m handgrad.check.child`, started by `sandbox`.
+"""Run a person's file in a process of its own: `python -m handgrad.check.child`.
 
-The process that is started is the keeper. It runs none of the person's code: for each request on its
-control socket it forks a worker that does, and kills whatever is left of it afterwards. A worker
-gets limits, an empty folder as its current one, no input, and two private pipes: one for frames,
-one for the place where it stood when it had to be stopped.
+The process that `sandbox` starts is the keeper. It runs none of the person's code: for each request
+on its control socket it forks a worker that does, and kills whatever is left of it afterwards. A
+worker gets limits, an empty folder as its current one, no input, and two private pipes: one for
+frames, one for the place where it stood when it had to be stopped.
 
 This guards against accidents, not against malice: the verdict is computed in the worker, beside the
-person's code, which could reach into it. What the worker says is checked field by field all the same.
+person's code, which could reach into it. What it says is checked field by field all the same.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def work(request: Mapping[str, Any], frames: int, places: int, output: int) -> N
 
 def settle(request: Mapping[str, Any], output: int) -> None:
     """Give this process its own folder, output and group, and nothing to read."""
+    os.setsid()
     prctl(PARENT_DEATH, signal.SIGKILL)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for given, number in ((nothing, 0), (output, 1), (output, 2)):
@@ -87,10 +88,10 @@ def opened(descriptor: int) -> TextIO:
 
 def close_others(kept: set[int]) -> None:
     """Close every descriptor but these: the keeper's own are none of the file's business."""
-    for name in os.listdir("/proc/self/fd") if Path("/proc/self/fd").is_dir() else []:
-        if int(name) not in kept:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
+    opened = [int(entry.name) for entry in Path("/proc/self/fd").glob("*")]
+    for descriptor in set(opened) - kept:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def load() -> None:
@@ -128,7 +129,7 @@ def tasks() -> int:
     for process in Path("/proc").glob("[0-9]*/task"):
         with contextlib.suppress(OSError):
             if process.stat().st_uid == os.getuid():
-                count += len(os.listdir(process))
+                count += sum(1 for _ in process.iterdir())
     return count
 
 
@@ -243,14 +244,8 @@ def failed(error: BaseException, request: Mapping[str, Any], what: str) -> dict[
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else request["target"]
     why = frames[-1].line or "" if frames else ""
     hint = "mend the line, or leave it out"
-    return {
-        "kind": "error",
-        "code": 3,
-        "what": what[:TEXT],
-        "where": where,
-        "why": why,
-        "try": hint,
-    }
+    parts = {"what": what[:TEXT], "where": where, "why": why, "try": hint}
+    return {"kind": "error", "code": 3, **parts}
 
 
 def out_of_memory(error: MemoryError, request: Mapping[str, Any]) -> dict[str, Any]:

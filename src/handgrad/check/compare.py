@@ -115,15 +115,15 @@ def verdict_of(
     if bool((kinds[0] != 0).any()):
         return Verdict.UNTESTED, "NaN or infinite values"
     if truth.numel() and not bool(truth.any()):
-        return zero_verdict(given)
+        return zero_verdict(given, bound(truth, exact, scale))
     if torch.equal(given, truth):
         return Verdict.CORRECT, ""
     return close_verdict(given, truth, exact, scale)
 
 
-def zero_verdict(given: torch.Tensor) -> tuple[Verdict, str]:
+def zero_verdict(given: torch.Tensor, least: float) -> tuple[Verdict, str]:
     """Judge a gradient that autograd says is zero everywhere: nothing is tested by it."""
-    if bool(given.any()):
+    if largest(given) > least:
         return Verdict.WRONG, "autograd's is zero everywhere"
     return Verdict.UNTESTED, "zero everywhere: what flows in is zero, so any formula would pass"
 
@@ -133,15 +133,18 @@ def close_verdict(
 ) -> tuple[Verdict, str]:
     """Judge by the size of the error, against float64 and the summands' magnitude."""
     error = largest(given.double() - exact)
-    if truth.dtype == torch.float64:
-        bound = DOUBLE * scale
-    else:
-        own = largest(truth.double() - exact)
-        bound = FACTOR * (own + torch.finfo(truth.dtype).eps * scale)
-    if error <= bound:
+    if error <= bound(truth, exact, scale):
         return Verdict.ROUNDING, ""
     relative = error / scale if scale else float("inf")
     return Verdict.WRONG, f"off by {error:.2g}, {relative:.2g} of its summands' size"
+
+
+def bound(truth: torch.Tensor, exact: torch.Tensor, scale: float) -> float:
+    """Return how large an error may be that is rounding alone."""
+    if truth.dtype == torch.float64:
+        return DOUBLE * scale
+    own = largest(truth.double() - exact)
+    return FACTOR * (own + torch.finfo(truth.dtype).eps * scale)
 
 
 def classes(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from handgrad.check.reference import Point, points
 from handgrad.check.run import Run, Write, run_once
 from handgrad.check.statements import Statement
+from handgrad.check.wide import shaken, wide_code
 from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.trace import Trace
 
-EXACT = 1e-9  # of the summands' magnitude, in float64
+EXACT = 1e-9  # of the gradient's largest entry, in float64
+NOISE = 4.0  # the last 7 bits are shaken off, so this is some 500 roundings
 
 
 @dataclass(eq=False)
@@ -31,6 +34,7 @@ class Local:
         expected: the VJP through the cuts, for each point.
         full: the whole gradient: through the cuts and every path past them.
         error: what was raised.
+        noise: for each point, how far the value moves when the last bits of what it reads change.
     """
 
     name: str
@@ -40,16 +44,22 @@ class Local:
     expected: list[torch.Tensor] = field(default_factory=list)
     full: list[torch.Tensor] = field(default_factory=list)
     error: str = ""
+    noise: list[float] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
         """Tell whether the values are the whole gradient."""
-        return not self.error and all(map(equal, self.values, self.full))
+        return not self.error and self.equals(self.full)
 
     @property
     def partial(self) -> bool:
         """Tell whether the values are right for the paths they use, and some path is missing."""
-        return not self.error and not self.right and all(map(equal, self.values, self.expected))
+        return not self.error and not self.right and self.equals(self.expected)
+
+    def equals(self, truth: list[torch.Tensor]) -> bool:
+        """Tell whether the values are these at every point, but for rounding."""
+        noise = self.noise or [0.0] * len(truth)
+        return all(map(equal, self.values, truth, noise))
 
     @property
     def zero(self) -> bool:
@@ -59,14 +69,20 @@ class Local:
         )
 
 
-def equal(value: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Tell whether two float64 tensors are the same but for rounding."""
+def equal(value: torch.Tensor, truth: torch.Tensor, noise: float = 0.0) -> bool:
+    """Tell whether two float64 tensors are the same but for rounding.
+
+    Args:
+        value: what was computed.
+        truth: what it should be.
+        noise: how far the value moves when the last bits of what it is computed from change.
+    """
     if value.shape != truth.shape:
         return False
     if not truth.numel():
         return True
-    scale = float(truth.abs().max())
-    return bool((value - truth).abs().max() <= EXACT * scale) if scale else not bool(value.any())
+    off, scale = float((value - truth).abs().max()), float(truth.abs().max())
+    return off <= EXACT * scale + noise
 
 
 class Judge:
@@ -87,6 +103,11 @@ class Judge:
         self.trace, self.body = trace, body
         self.environment = dict(environment or {})
         self.points = points(trace)
+        self.codes = (
+            [wide_code(each.text, "<backward>") for each in body]
+            if narrow(trace)
+            else [each.code for each in body]
+        )
         self.missing = {"d" + n: g for n, g in trace.grads.items()}
         self.run = self.first_run()
         self.victims = self.take_back_victims()
@@ -148,12 +169,13 @@ class Judge:
                 start = place
         return writes[start:]
 
-    def slice_of(self, name: str, upto: int | None = None) -> tuple[int, ...]:
+    def slice_of(self, name: str, upto: int | None = None, without: str = "") -> tuple[int, ...]:
         """Return the statements that make a name, from gradients and forward values.
 
         Args:
             name: the gradient.
             upto: the last statement to count, the name's last write by default.
+            without: a name that is given, so that what makes it is left out.
         """
         chain = [w for w in self.chain(name) if upto is None or w.statement <= upto]
         needed: set[int] = {w.statement for w in chain}
@@ -161,6 +183,8 @@ class Judge:
         while todo:
             place = todo.pop()
             for read in self.intermediate_reads(place, name):
+                if read == without:
+                    continue
                 for earlier in self.makers(read, place):
                     if earlier not in needed:
                         needed.add(earlier)
@@ -180,14 +204,15 @@ class Judge:
         for write in writes[start:]:
             yield write.statement
 
-    def local(self, name: str, upto: int | None = None) -> Local:
+    def local(self, name: str, upto: int | None = None, primal: str | None = None) -> Local:
         """Compute a gradient alone at every point.
 
         Args:
             name: the gradient, `dlogits`.
             upto: leave out statements after this one.
+            primal: what it is the gradient of, by default what its name says.
         """
-        primal = self.primal(name)
+        primal = primal or self.primal(name)
         assert primal is not None
         found = Local(primal, self.slice_of(name, upto))
         try:
@@ -200,7 +225,27 @@ class Judge:
         for point in self.points:
             found.expected.append(point.expected(primal, found.cuts or whole))
             found.full.append(point.expected(primal, whole))
+        if not found.right:
+            found.noise = [self.noise(name, found, *pair) for pair in self.valued(found)]
         return found
+
+    def valued(self, found: Local) -> list[tuple[Point, torch.Tensor]]:
+        """Return each point with the value there."""
+        return list(zip(self.points, found.values, strict=True))
+
+    def noise(self, name: str, found: Local, point: Point, value: torch.Tensor) -> float:
+        """Return how far a value moves when the last bits of what it is computed from change."""
+        again = self.evaluate(name, found.slice, *self.shaken_at(point))
+        same = again.shape == value.shape and value.numel()
+        moved = float((again - value).abs().max()) if same else 0.0
+        return moved if math.isfinite(moved) else 0.0
+
+    def shaken_at(self, point: Point) -> tuple[Point, dict[str, torch.Tensor]]:
+        """Return a point and its cotangents with their last bits changed."""
+        values = {
+            n: shaken(v) if isinstance(v, torch.Tensor) else v for n, v in point.values.items()
+        }
+        return replace(point, values=values), {n: shaken(c) for n, c in point.cotangents.items()}
 
     def candidates(self, name: str, places: tuple[int, ...]) -> list[str]:
         """Return the gradients, other than a name itself, that statements read."""
@@ -235,8 +280,17 @@ class Judge:
         places: tuple[int, ...],
         point: Point,
         cotangents: Mapping[str, torch.Tensor],
+        given: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Run statements at a point with given cotangents and return what a name then holds."""
+        """Run statements at a point with given cotangents and return what a name then holds.
+
+        Args:
+            name: the name.
+            places: of the statements.
+            point: the forward values.
+            cotangents: by primal.
+            given: names of the user's own that are not computed but given.
+        """
         scope = self.scope_at(point)
         for primal, cotangent in cotangents.items():
             scope["d" + primal] = cotangent.clone()
@@ -244,12 +298,13 @@ class Judge:
             if primal in cotangents:
                 scope["d" + other] = scope["d" + primal]
         scope.pop(name, None)
+        scope |= {n: v.clone() for n, v in (given or {}).items()}
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
             with torch.no_grad():
                 for place in places:
-                    exec(self.body[place].code, scope)
+                    exec(self.codes[place], scope)
         finally:
             torch.set_default_dtype(default)
         value = scope[name]
@@ -265,6 +320,11 @@ class Judge:
         }
         scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
         return scope
+
+
+def narrow(trace: Trace) -> bool:
+    """Tell whether a forward pass ran in less than float64."""
+    return any(g.dtype != torch.float64 for g in trace.grads.values())
 
 
 def widened(value: Any) -> Any:

@@ -272,13 +272,12 @@ def reap(ended: dict[int, int]) -> bool:
 def descendants() -> list[int]:
     """Return every process below this one that has not ended."""
     parents: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if Path("/proc").is_dir() else []:
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                stat = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
-                state, parent = stat.rpartition(")")[2].split()[:2]
-                if state not in "ZX":
-                    parents.setdefault(int(parent), []).append(int(name))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            stat = (process / "stat").read_text(encoding="utf-8", errors="replace")
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                parents.setdefault(int(parent), []).append(int(process.name))
     found: list[int] = []
     todo = [os.getpid()]
     while todo:

@@ -45,7 +45,7 @@ class Picture:
 
 
 def picture(value: torch.Tensor, truth: torch.Tensor) -> Picture | None:
-    """Return where a gradient differs from the truth, None where their shapes do or nothing does."""
+    """Return where a gradient differs from the truth, None if it does nowhere or in shape."""
     if value.shape != truth.shape or not truth.numel():
         return None
     largest = max(float(truth.abs().max()), float(value.abs().nan_to_num().max()))

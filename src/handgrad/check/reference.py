@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from handgrad.check.wide import wide_code
 from handgrad.ir import Line
 from handgrad.trace import Trace
 
@@ -27,7 +28,9 @@ class Point:
     values: dict[str, Any]
     cotangents: dict[str, torch.Tensor]
     codes: dict[str, CodeType]
-    memo: dict[tuple[str, frozenset[str]], torch.Tensor] = field(default_factory=dict)
+    memo: dict[tuple[str, frozenset[str], frozenset[str]], torch.Tensor] = field(
+        default_factory=dict
+    )
 
     def expected(self, name: str, cuts: frozenset[str]) -> torch.Tensor:
         """Return the VJP to a name through exactly the cut names.
@@ -38,12 +41,22 @@ class Point:
             name: the primal whose cotangent is wanted.
             cuts: the names whose cotangents are given.
         """
-        key = name, cuts
+        return self.along(name, cuts, cuts)
+
+    def along(self, name: str, cuts: frozenset[str], counted: frozenset[str]) -> torch.Tensor:
+        """Return the part of a VJP through cut names that comes from some of them.
+
+        Args:
+            name: the primal whose cotangent is wanted.
+            cuts: the names where paths end.
+            counted: those of them whose cotangents count; the others' are zero.
+        """
+        key = name, cuts, counted
         if key not in self.memo:
-            self.memo[key] = self.through(name, cuts)
+            self.memo[key] = self.through(name, cuts, counted)
         return self.memo[key]
 
-    def through(self, name: str, cuts: frozenset[str]) -> torch.Tensor:
+    def through(self, name: str, cuts: frozenset[str], counted: frozenset[str]) -> torch.Tensor:
         """Run the lines below a name again with autograd, cut at the given names."""
         start = self.values[name].detach().clone().requires_grad_()
         scope = dict(self.values)
@@ -59,7 +72,8 @@ class Point:
             reached.update(line.targets)
             for target in line.targets:
                 if target in cuts:
-                    total = total + (self.cotangents[target] * scope[target]).sum()
+                    if target in counted:
+                        total = total + (self.cotangents[target] * scope[target]).sum()
                     scope[target] = scope[target].detach()
                     reached.discard(target)
         if name in cuts and name == self.trace.output:
@@ -83,7 +97,7 @@ def points(trace: Trace, seed: int = 0) -> tuple[Point, ...]:
     A mistake in a branch that the run never took, or at a parameter that starts at zero, shows
     only at the second.
     """
-    codes = {line.text: compile(line.text, "<forward>", "exec") for line in trace.lines}
+    codes = {line.text: wide_code(line.text, "<forward>") for line in trace.lines}
     generator = torch.Generator().manual_seed(seed + 20)
     made = [point_at(trace, codes, generator, shift) for shift in (0.0, 0.35)]
     return tuple(p for p in made if p is not None)

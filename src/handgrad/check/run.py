@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,27 +76,36 @@ def run_once(
     for name in sorted({n for s in body for n in s.reads} & set(missing) - assigned):
         scope[name] = missing[name].clone()
         run.supplied.append(name)
+    tensors = among(scope, scope)
     for place, statement in enumerate(body):
-        before = {n: (v, v._version) for n, v in scope.items() if isinstance(v, torch.Tensor)}
-        kept = {
-            n: v.clone()
-            for n, (v, _) in before.items()
-            if n in forward and n in touched(statement, scope)
-        }
+        before = {n: (v, v._version) for n, v in tensors.items()}
+        near = touched(statement, tensors)
+        kept = {n: v.clone() for n, v in tensors.items() if n in forward and n in near}
+        foreseen = len(scope) + sum(n not in scope for n in statement.assigns)
         try:
             with torch.no_grad():
                 exec(statement.code, scope)
         except Exception as error:  # the user's own code may raise anything
             run.failures.append(Failure(place, f"{type(error).__name__}: {error}"))
             stand_in(run, place, statement, scope, missing)
-        note_writes(run, place, statement, scope, before)
+        # a file of thousands of lines has thousands of names, few of them tensors
+        seen = scope if len(scope) > foreseen else [*tensors, *sorted(statement.assigns)]
+        tensors = among(seen, scope)
+        others = {n: scope[n] for n in sorted(statement.assigns) if n in scope}
+        note_writes(run, place, statement, others | tensors, before)
         for name, value in kept.items():
             old, version = before[name]
             if old._version != version and not torch.equal(old, value):
                 run.mutated.append((name, place))
                 scope[name] = value if scope.get(name) is old else scope[name]
+                tensors |= among([name], scope)
                 forget(run, name, place)
     return run
+
+
+def among(names: Iterable[str], scope: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return those of the names that hold a tensor."""
+    return {n: scope[n] for n in names if isinstance(scope.get(n), torch.Tensor)}
 
 
 def stand_in(
@@ -116,18 +125,13 @@ def stand_in(
             scope[name] = missing[name].clone()
 
 
-def touched(statement: Statement, scope: Mapping[str, Any]) -> set[str]:
+def touched(statement: Statement, tensors: Mapping[str, torch.Tensor]) -> set[str]:
     """Return the names whose memory a statement could change: those it reads, and their sharers."""
     storages = {
-        scope[name].untyped_storage().data_ptr()
-        for name in statement.reads | statement.assigns
-        if isinstance(scope.get(name), torch.Tensor)
+        tensors[name].untyped_storage().data_ptr()
+        for name in (statement.reads | statement.assigns) & tensors.keys()
     }
-    return {
-        name
-        for name, value in scope.items()
-        if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in storages
-    }
+    return {n for n, v in tensors.items() if v.untyped_storage().data_ptr() in storages}
 
 
 def note_writes(

@@ -253,10 +253,8 @@ def concluded(
             where=target.backward,
             hint="does the file change torch or handgrad?",
         ) from error
-    changed = before != target.contents()
-    notes = (
-        ("the file changed while it ran; this is the verdict on what it was",) if changed else ()
-    )
+    unchanged = before == target.contents()
+    notes = () if unchanged else ("the file changed while it ran: this is about what it was",)
     return Checked(found.report, found.pictures, answer["output"], notes)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from handgrad.check.wide import SHAKE, shaken, wide_code
 from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.ir import Call, Expr, children
@@ -29,6 +31,8 @@ def scales(trace: Trace) -> dict[str, float]:
         backward = derive(trace)
     except HandgradError:
         return found
+    for name, size in unsteady(backward).items():
+        found[name] = max(found[name], size)
     values: dict[str, Any] = {**trace.values, **trace.program.scalars, **backward.run()}
     values |= {"torch": torch, "F": F, "d" + trace.output: trace.upstream}
     with torch.no_grad():
@@ -41,6 +45,36 @@ def scales(trace: Trace) -> dict[str, float]:
                 sizes = [largest(eval(spell(e), values)) for e in summands(each.line.expr)]
                 sizes.append(largest(eval(spell(each.line.expr), mixed)))
                 found[each.primal] = max([found[each.primal], *sizes])
+    return found
+
+
+def unsteady(backward: Backward) -> dict[str, float]:
+    """Return for each primal how large its summands seem, by how far changed last bits move it.
+
+    What cancels in one gradient is noise in those that come from it; this sees it there too.
+    """
+    steady, other = (in_steps(backward, change) for change in (None, shaken))
+    sizes = {n: largest(v - other[n]) / SHAKE for n, v in steady.items() if n in other}
+    return {n: size for n, size in sizes.items() if math.isfinite(size)}
+
+
+def in_steps(
+    backward: Backward, change: Callable[[torch.Tensor], torch.Tensor] | None
+) -> dict[str, torch.Tensor]:
+    """Return every gradient in float64, each value changed before it is used, by primal."""
+    trace = backward.trace
+    given = {**trace.values, "d" + trace.output: trace.upstream}
+    wide = {n: v.double() if v.is_floating_point() else v for n, v in given.items()}
+    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    scope |= {n: change(v) if change else v for n, v in wide.items()}
+    found = {}
+    with torch.no_grad():
+        for each in backward.lines:
+            exec(wide_code(each.line.text, "<backward>"), scope)
+            value = scope[each.name]
+            scope[each.name] = change(value) if change else value
+            if each.primal:
+                found[each.primal] = value
     return found
 
 

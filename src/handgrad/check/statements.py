@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
@@ -57,12 +56,33 @@ def statements(source: str, file: str = "<backward>") -> tuple[Statement, ...]:
 
 def of_nodes(body: Iterable[ast.stmt], source: str, file: str) -> tuple[Statement, ...]:
     """Return the statements of syntax nodes."""
-    return tuple(of_node(node, source, file) for node in body if not silent(node))
+    lines = source.encode().splitlines()
+    return tuple(of_node(node, lines, file) for node in body if not silent(node))
 
 
-def of_node(node: ast.stmt, source: str, file: str) -> Statement:
+def segment(node: ast.stmt, lines: Sequence[bytes]) -> str:
+    """Return a node's text, as far left as it goes.
+
+    `ast.get_source_segment` splits the whole file for each node.
+    """
+    first, last = node.lineno - 1, node.end_lineno or node.lineno
+    start, end = node.col_offset, node.end_col_offset
+    if not 0 <= first < last <= len(lines):
+        return ast.unparse(node)
+    rows = list(lines[first:last])
+    rows[-1] = rows[-1][:end]
+    shifted = [rows[0][start:], *(row[min(start, indent(row)) :] for row in rows[1:])]
+    return b"\n".join(shifted).decode(errors="replace")
+
+
+def indent(row: bytes) -> int:
+    """Return how many blanks a line starts with."""
+    return len(row) - len(row.lstrip())
+
+
+def of_node(node: ast.stmt, lines: Sequence[bytes], file: str) -> Statement:
     """Return the statement of a syntax node."""
-    text = textwrap.dedent(ast.get_source_segment(source, node) or ast.unparse(node))
+    text = segment(node, lines)
     loads, stores = set[str](), set[str]()
     for part in ast.walk(node):
         if isinstance(part, ast.Name):

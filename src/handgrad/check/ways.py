@@ -45,7 +45,7 @@ def check(trace: Trace, backward: Backward = None) -> Report:
         UserCodeFailed: it is no Python.
     """
     if backward is None:
-        return check_tensors(trace, callers_gradients(trace, caller(2)))
+        return check_tensors(trace, callers_gradients(trace, caller(1)))
     if isinstance(backward, Mapping):
         return check_tensors(trace, backward)
     if isinstance(backward, Path) or (isinstance(backward, str) and is_path(backward)):

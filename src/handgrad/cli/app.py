@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-
 EXAMPLES = {
     "ninja": """
 handgrad ninja                            20,000 steps on the built-in names

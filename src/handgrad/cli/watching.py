@@ -146,7 +146,8 @@ class Watcher:
 
     def hear(self) -> None:
         """Take up what the keeper says; start another where it is gone."""
-        assert self.sandbox is not None and self.shown is not None
+        assert self.sandbox is not None
+        assert self.shown is not None
         try:
             answers = self.sandbox.answers()
         except UserCodeFailed as error:

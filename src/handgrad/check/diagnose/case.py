@@ -103,7 +103,7 @@ class Case:
         backward = self.judge.derived
         return {} if backward is None else {e.name: e.line.text for e in backward.lines}
 
-    @property
+    @cached_property
     def derived_line(self) -> str:
         """Return the derived line of this gradient, if all it reads is in the user's own scope."""
         text = self.derived.get("d" + self.primal, "")
@@ -111,13 +111,29 @@ class Case:
             return ""
         output, run = "d" + self.judge.trace.output, self.judge.run
         known = {*run.writes, *run.supplied, *self.judge.environment}
+        known |= {n for s in self.statements for n in s.reads}
+        forms = [text]
         if output not in known and not self.judge.trace.given:
-            text = re.sub(rf"\b{output}\b", "1", text)
+            ones = f"torch.ones_like({self.judge.trace.output})"
+            forms = [re.sub(rf"\b{output}\b", one, text) for one in ("1", ones)]
+        return next((form for form in forms if self.runs(form, known)), "")
+
+    def runs(self, text: str, known: set[str]) -> bool:
+        """Tell whether a line reads only what the user has, and gives a gradient as it should be."""
         read = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-        values = self.judge.trace.values
+        values, grads = self.judge.trace.values, self.judge.trace.grads
         gradients = {n for n in read if n.startswith("d") and n not in values and n != self.name}
-        read_ahead = {n for s in self.statements for n in s.reads}
-        return text if gradients <= known | read_ahead else ""
+        if not gradients <= known:
+            return False
+        scope = {**self.judge.environment, "torch": torch, "F": torch.nn.functional, **values}
+        scope |= self.judge.trace.program.scalars
+        scope |= {"d" + n: grad for n, grad in grads.items()}
+        try:
+            exec(text, scope)
+        except (RuntimeError, TypeError, AttributeError, NameError):
+            return False
+        made, due = scope[self.name], grads[self.primal]
+        return made.shape == due.shape and made.dtype == due.dtype
 
     def becomes(self, change: Callable[[torch.Tensor, Point], torch.Tensor]) -> bool:
         """Tell whether a change of the user's value gives the truth at every point."""

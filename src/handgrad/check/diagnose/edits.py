@@ -7,10 +7,10 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 Pair = tuple[str, ast.expr]  # class of the mistake, what stands in place
 REDUCTIONS = ("sum", "mean", "softmax", "log_softmax", "amax", "max", "cumsum", "var", "prod")
-KINDS = {"name": "operand"}
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Scope:
 def parsed(text: str) -> ast.expr:
     """Return an expression's tree."""
     return ast.parse(text, mode="eval").body
-
-
-def same(node: ast.AST) -> ast.AST:
-    """Return a copy of a tree."""
-    return copy.deepcopy(node)
 
 
 def swap_name(node: ast.expr, scope: Scope) -> Iterator[Pair]:
@@ -285,10 +280,10 @@ OPERATORS: tuple[Callable[[ast.expr, Scope], Iterator[Pair]], ...] = (
     change_number,
     whole_for_one,
     same_dtype,
+    flip,
     drop_part,
     times_number,
     add_sum,
-    flip,
     times_operand,
 )
 IN_PAIRS = (add_sum, transpose)
@@ -360,15 +355,18 @@ def slots(tree: ast.AST) -> Iterator[Slot]:
             yield from slots(node)
 
 
-def edits(tree: ast.stmt, scope: Scope) -> Iterator[Edit]:
-    """Yield edits of a statement, the most plausible first."""
-    places = list(slots(tree))
+def edits(trees: list[ast.stmt], scope: Scope) -> Iterator[tuple[int, Edit]]:
+    """Yield edits of statements with the statement's place, the most plausible first."""
+    last = list(enumerate(trees))[::-1]
+    places = [(k, slot) for k, tree in last for slot in slots(tree)]
     for operator in OPERATORS:
-        for slot in places:
+        for number, slot in places:
             for kind, node in operator(slot.node, scope):
-                yield Edit(kind, operator.__name__, ((slot, node),))
-    yield from everywhere(places, scope)
-    yield from in_pairs(places, scope)
+                yield number, Edit(kind, operator.__name__, ((slot, node),))
+    for number, tree in last:
+        own = list(slots(tree))
+        for edit in chain(everywhere(own, scope), in_pairs(own, scope)):
+            yield number, edit
 
 
 def everywhere(places: list[Slot], scope: Scope) -> Iterator[Edit]:
@@ -390,7 +388,7 @@ def in_pairs(places: list[Slot], scope: Scope) -> Iterator[Edit]:
     """Yield the same edit at two places that do not lie in one another."""
     for operator in IN_PAIRS:
         made = [(slot, kind, node) for slot in places for kind, node in operator(slot.node, scope)]
-        shown = [(s, k, n, ast.dump(n)[:0] + suffix(n)) for s, k, n in made]
+        shown = [(s, k, n, suffix(n)) for s, k, n in made]
         for first, (slot, kind, node, end) in enumerate(shown):
             for other, _, changed, other_end in shown[first + 1 :]:
                 if other is not slot and end == other_end and apart(slot, other):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from types import CodeType
 from typing import Any
 
@@ -206,17 +207,15 @@ def search(case: Case, made: Bench, goal: Tensors | None) -> Mended | None:
         made: the statements.
         goal: what they should give; the truth through what they then read, by default.
     """
-    tried, most = 0, 150 if made.slow else MOST
+    most = 150 if made.slow else MOST
     scope = edit_scope(case, {n for read in made.reads for n in read})
     with doubles():
-        for place in reversed(range(len(made.trees))):
-            tree = made.trees[place]
-            for edit in (*statement_edits(tree), *edits(tree, scope)):
-                tried += 1
-                if tried > most:
-                    return None
-                if (mended := attempt(case, made, goal, place, edit)) is not None:
-                    return mended
+        first = [(k, e) for k, tree in enumerate(made.trees) for e in statement_edits(tree)]
+        for tried, (place, edit) in enumerate(chain(first, edits(made.trees, scope))):
+            if tried > most:
+                return None
+            if (mended := attempt(case, made, goal, place, edit)) is not None:
+                return mended
     return None
 
 
@@ -331,7 +330,7 @@ def broken_derived(case: Case) -> Diagnosis | None:
     """One edit of a derived line gives what the user has."""
     if not case.shaped or not case.nonzero:
         return None
-    texts = chain(case)
+    texts = lines_between(case)
     if not texts:
         return None
     made = bench(case, texts, "d" + case.primal)
@@ -367,7 +366,7 @@ def product_rule(case: Case, mended: Mended, right: str) -> str:
     return "accumulate"
 
 
-def chain(case: Case) -> list[str]:
+def lines_between(case: Case) -> list[str]:
     """Return the derived lines from what the user reads down to the gradient."""
     lines, wanted, texts = case.derived, ["d" + case.primal], list[str]()
     cut = {"d" + n for n in case.whole}

@@ -90,6 +90,12 @@ class Source:
         """Return for each input whether a gradient is asked for."""
         return tuple(place in self.leaves for place in range(len(self.values)))
 
+    @property
+    def wide(self) -> bool:
+        """Tell whether every floating-point input is float64 as given."""
+        tensors = [value for value in self.values if isinstance(value, torch.Tensor)]
+        return all(v.dtype == torch.float64 for v in tensors if v.is_floating_point())
+
     def axes(self) -> dict[int, list[Axis]]:
         """Return the axes of all tensors by their size, those of size 0 and 1 left out."""
         found: dict[int, list[Axis]] = {}

@@ -114,7 +114,7 @@ def report(subject: Subject, source: Source, seed: int) -> Report:
     skipped: list[Skipped] = []
     found: list[Fault] = []
     climb(subject, source, seed, outcomes, skipped, found)
-    rows = fault_rows(found, subject)
+    rows = fault_rows(found)
     rows += [row(subject, leaf, outcomes[leaf], skipped, seed) for leaf in source.leaves]
     return Report(tuple(rows))
 
@@ -145,7 +145,7 @@ def climb(
             where="check_function",
             hint="return one that is not marked non-differentiable",
         )
-    judge = Judge(tolerance(subject, source, seed), {})
+    judge = Judge(tolerance(subject, source, seed))
     plain = 0
     for case in ladder(source, len(first.places), seed, accepts):
         trial = attempt(subject, case)

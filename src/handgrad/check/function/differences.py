@@ -30,7 +30,7 @@ class Estimate:
 
     def reliable(self, scale: float) -> torch.Tensor:
         """Return for each entry whether the estimate can be relied upon."""
-        return self.error <= RELIABLE * scale
+        return self.error.isfinite() & (self.error <= RELIABLE * scale)
 
 
 def differences(f: Sum, x: torch.Tensor, upstream: torch.Tensor, places: torch.Tensor) -> Estimate:
@@ -54,7 +54,6 @@ def ridders(f: Sum, x: torch.Tensor, upstream: torch.Tensor, place: int) -> tupl
     The sides are kept apart: where they do not come together the point is at a kink.
     """
     middle = f(x)
-    noise = 2.0**-52 * float((middle * upstream).abs().sum())
     size = max(abs(float(x.flatten()[place])), 1.0)
     row: list[float] = []
     best, error = float("nan"), float("inf")
@@ -64,12 +63,14 @@ def ridders(f: Sum, x: torch.Tensor, upstream: torch.Tensor, place: int) -> tupl
         ahead, behind = moved(f, x, place, step), moved(f, x, place, -step)
         right = float(((ahead - middle) * upstream).sum()) / step
         left = float(((middle - behind) * upstream).sum()) / step
-        gaps.append((abs(right - left), 4 * noise / step))
+        sizes = torch.maximum(torch.maximum(ahead.abs(), behind.abs()), middle.abs())
+        noise = 4 * 2.0**-52 * float((sizes * upstream).abs().sum()) / step
+        gaps.append((abs(right - left), noise))
         fresh = [(right + left) / 2]
         for order, old in enumerate(row):
             power = SHRINK ** (2 * (order + 1))
             new = (power * fresh[order] - old) / (power - 1)
-            off = max(abs(new - fresh[order]), abs(new - old)) + 4 * noise / step
+            off = max(abs(new - fresh[order]), abs(new - old)) + noise
             fresh.append(new)
             if off < error:
                 best, error = new, off
@@ -92,17 +93,13 @@ def moved(f: Sum, x: torch.Tensor, place: int, step: float) -> torch.Tensor:
     return f(other)
 
 
-def between(
-    f: Sum, x: torch.Tensor, upstream: torch.Tensor, along: torch.Tensor
-) -> tuple[float, float]:
-    """Return the two one-sided slopes along a direction, the smaller first."""
+def between(f: Sum, x: torch.Tensor, along: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return for each output its two one-sided slopes along a direction, the smaller first."""
     size = max(float(x.abs().max()) if x.numel() else 1.0, 1.0)
     middle = f(x)
     found = []
     for sign in (1.0, -1.0):
-        slopes = []
-        for step in (2e-6 * size, 1e-6 * size):
-            change = ((f(x + sign * step * along) - middle) * upstream).sum()
-            slopes.append(sign * float(change) / step)
+        steps = (2e-6 * size, 1e-6 * size)
+        slopes = [sign * (f(x + sign * step * along) - middle) / step for step in steps]
         found.append(2 * slopes[1] - slopes[0])
-    return min(found), max(found)
+    return torch.minimum(*found), torch.maximum(*found)

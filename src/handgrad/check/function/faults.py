@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from handgrad.check.function.calls import Subject, run_backward, same
+from handgrad.check.function.calls import run_backward, same
 from handgrad.check.function.trial import Trial, fresh
 from handgrad.check.report import Diagnosis, Row, Verdict
 
@@ -85,19 +85,21 @@ def unsteady(trial: Trial) -> Iterator[Fault]:
             return
 
 
-def fault_rows(found: list[Fault], subject: Subject) -> list[Row]:
-    """Return one row for each kind of mistake, its first configuration told."""
-    first: dict[tuple[str, str, str], list[Fault]] = {}
-    for fault in found:
-        first.setdefault((fault.method, fault.kind, ""), []).append(fault)
+def fault_rows(found: list[Fault]) -> list[Row]:
+    """Return one row for each method that has a mistake: its first one, then others in brief."""
     rows = []
-    for (method, kind, _), group in first.items():
-        texts = dict.fromkeys(fault.text for fault in group)
-        text = next(iter(texts))
-        note = f"{text}, at {group[0].told}"
+    for method in ("forward", "backward"):
+        kinds: dict[str, list[Fault]] = {}
+        for fault in found:
+            if fault.method == method:
+                kinds.setdefault(fault.kind, []).append(fault)
+        if not kinds:
+            continue
+        note = "; also ".join(f"{group[0].text}, at {group[0].told}" for group in kinds.values())
+        first = next(iter(kinds.values()))
         diagnosis = None
-        if kind != "raises":
-            proof = f"seen in {len(group)} configurations"
-            diagnosis = Diagnosis(kind, text, proof, group[0].suggestion)
+        if first[0].kind != "raises":
+            proof = f"seen in {len(first)} configurations"
+            diagnosis = Diagnosis(first[0].kind, first[0].text, proof, first[0].suggestion)
         rows.append(Row(method, Verdict.WRONG, note=note, diagnosis=diagnosis))
     return rows

@@ -28,11 +28,13 @@ def ladder(source: Source, outputs: int, seed: int, accepts: Accepts) -> Iterato
     """
     given = Case("the inputs given", source.values, source.needs, seed)
     yield given
-    yield given.change("the inputs given, in their own dtype", dtype=None)
+    if not source.wide:
+        yield given.change("the inputs given, in their own dtype", dtype=None)
+    yield Case("the shapes given, drawn at random", source.draw({}, seed), source.needs, seed)
     groups = separate(source, seed, accepts)
     base = primes(source, groups, seed, accepts)
     for again in range(2):
-        name = f"{shapes(source, base)}, drawn at random"
+        name = shapes(source, base) + (", drawn again" if again else "")
         yield Case(name, source.draw(base, seed + 1 + again), source.needs, seed + 1 + again)
     plain = Case(shapes(source, base), source.draw(base, seed + 3), source.needs, seed + 3)
     yield from sized(source, groups, base, seed + 4)
@@ -87,8 +89,12 @@ def split(
     """Return some of the axes of one size that can have another size alone, or None."""
     if len(members) > 6:
         return None
+    labelled = any(place not in source.leaves for place, axis in members if axis == 0)
+    first = [member for member in members if labelled and member[1] == 0]
     for count in range(1, len(members) // 2 + 1):
         for part in itertools.combinations(members, count):
+            if 0 < sum(member in part for member in first) < len(first):
+                continue  # a row and its label stay together
             if tried(source, dict.fromkeys(part, size + 1), seed, accepts):
                 return list(part)
     return None

@@ -62,9 +62,9 @@ def explain(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> Diagnosis
     return next((diagnosis for diagnosis in found if diagnosis is not None), None)
 
 
-def equal(value: Any, outcome: Outcome) -> bool:
-    """Tell whether a transformed value is the truth."""
-    expected = outcome.expected
+def equal(value: Any, outcome: Outcome, truth: torch.Tensor | None = None) -> bool:
+    """Tell whether a transformed value is the truth, or another tensor in its place."""
+    expected = outcome.expected if truth is None else truth
     if not isinstance(value, torch.Tensor) or expected is None or value.shape != expected.shape:
         return False
     return largest(value.double() - expected) <= PROVED * outcome.scale
@@ -169,12 +169,9 @@ def unused(evidence: Evidence) -> Diagnosis | None:
 
     def alone(outcome: Outcome) -> torch.Tensor | None:
         ones = outcome.trial.again(torch.ones_like, outcome.leaf)
-        apart = None if ones is None else outcome.given.double() - ones
-        return (
-            outcome.expected
-            if apart is not None and largest(apart) <= PROVED * outcome.scale
-            else None
-        )
+        if ones is None or largest(ones) <= PROVED * outcome.scale:
+            return None
+        return outcome.expected if equal(outcome.given, outcome, ones) else None
 
     if any(o.given.shape != o.expected.shape for o in evidence.failed):
         return None
@@ -237,9 +234,21 @@ def named(evidence: Evidence) -> Iterator[tuple[str, list[float]]]:
             yield from variants(
                 f"{name}.numel()", [float(trial.case.values[place].numel()) for trial in trials]
             )
+    for name, value in zip(first.subject.names, first.case.values, strict=True):
+        if isinstance(value, int | float) and value not in (0, 1):
+            for text, number in arguments(name, value):
+                yield text, [number] * len(trials)
     known = [ratio(outcome) or 0.0 for outcome in evidence.failed]
-    if len(set(map(lambda value: f"{value:.7g}", known))) == 1:
+    if len({f"{value:.7g}" for value in known}) == 1:
         yield f"{known[0]:.7g}", [known[0]] * len(known)
+
+
+def arguments(name: str, value: float) -> Iterator[tuple[str, float]]:
+    """Yield factors made of an argument that is a number: `1/(1 - p)`."""
+    yield name, value
+    yield f"1/{name}", 1 / value
+    yield f"(1 - {name})", 1 - value
+    yield f"1/(1 - {name})", 1 / (1 - value)
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -264,8 +273,7 @@ def squared(evidence: Evidence) -> Diagnosis | None:
 
     def twice(outcome: Outcome) -> torch.Tensor | None:
         other = outcome.trial.again(torch.square, outcome.leaf)
-        apart = None if other is None else outcome.given.double() - other
-        fits = apart is not None and largest(apart) <= PROVED * outcome.scale
+        fits = other is not None and equal(outcome.given, outcome, other)
         return outcome.expected if fits else None
 
     if any(o.given.shape != o.expected.shape for o in evidence.failed):
@@ -346,4 +354,34 @@ def substituted(outcome: Outcome, place: int, other: int) -> torch.Tensor | None
         ctx.to_save = kept
 
 
-SUSPECTS = (unreduced, reshaped, transposed, negated, unused, factor, squared, swapped, saved)
+def straight_through(evidence: Evidence) -> Diagnosis | None:
+    """Find the gradient of something else: the upstream itself where the forward is flat."""
+
+    def passed(outcome: Outcome) -> torch.Tensor | None:
+        ends = outcome.trial.ends
+        same = len(ends) == 1 and ends[0] is not None and torch.equal(outcome.given, ends[0])
+        return outcome.expected if same and outcome.zero else None
+
+    if not evidence.proved(passed):
+        return None
+    x = evidence.name[1:]
+    return Diagnosis(
+        "surrogate",
+        f"{evidence.name} is the upstream gradient, and the forward is flat: its derivative is 0",
+        f"it equals the upstream gradient {evidence.count}",
+        f"if a straight-through estimator is meant: intent='surrogate', surrogate=lambda {x}: {x}",
+    )
+
+
+SUSPECTS = (
+    straight_through,
+    reshaped,
+    unreduced,
+    transposed,
+    negated,
+    unused,
+    factor,
+    squared,
+    swapped,
+    saved,
+)
