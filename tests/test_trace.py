@@ -262,3 +262,9 @@ def test_branch_on_a_value_is_noted():
 
     trace = hg.trace(forward, double(3).abs())
     assert [note.kind for note in trace.notes] == ["branch"]
+
+
+def test_trace_and_backward_show_themselves_in_a_notebook():
+    trace = hg.trace(lambda x: (x * 2).sum(), double(3))
+    assert "<table" in trace._repr_html_()
+    assert "dx" in hg.derive(trace)._repr_html_()

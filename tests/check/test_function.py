@@ -57,6 +57,7 @@ RIGHT = {
     "NumpyAbs": lambda d: (tensor(4, 3, dtype=d),),
 }
 
+BY_STEPS = ("NumpyTanh", "NumpyAbs", "PartlyDetached")  # slower: judged by finite differences
 X = tensor(5, 4)
 BATCH = (tensor(4, 3), tensor(3, 5), tensor(5))
 SQUARE = (tensor(4, 4), tensor(4, 4, seed=1), tensor(4))
@@ -70,7 +71,7 @@ WRONG = {
     "LinearKeepdim": (BATCH, ["db"], "shape [1, 5], should be [5]", "keepdim"),
     "AddUnreduced": ((tensor(8, 4), tensor(4)), ["db"], "shape [8, 4], should be [4]", "broadcast"),
     "ScaleUnreduced": ((X, tensor(1, 4)), ["dw"], "should be [1, 4]", "broadcast"),
-    "CenterForgetsN": ((tensor(1, 4),), ["dx"], "drawn at random", None),
+    "CenterForgetsN": ((tensor(1, 4),), ["dx"], "at shape [3, 5]", None),
     "MeanForgetsN": ((X,), ["dx"], "off by", "factor"),
     "VarianceBiased": ((tensor(2000, 2),), ["dx"], "off by", "factor"),
     "MatmulSymmetric": ((torch.ones(4, 4).double(), torch.eye(4).double()), ["dA"], "", None),
@@ -84,8 +85,8 @@ WRONG = {
     "MeanAllZero": ((tensor(200_000),), ["dx"], "off by", None),
     "SortForgetsOrder": ((tensor(9),), ["dx"], "off by", None),
     "SortOnePair": ((tensor(2000),), ["dx"], "off by", None),
-    "Round": ((X,), ["dx"], "where the derivative is zero", None),
-    "DropoutForgetsScale": ((X, 1e-4), ["dx"], "off by", None),
+    "Round": ((X,), ["dx"], "where the derivative is zero", "surrogate"),
+    "DropoutForgetsScale": ((X, 1e-4), ["dx"], "off by", "factor"),
     "DropoutDrawsAgain": ((X, 0.5), ["dx"], "off by", None),
     "SquareNaN": ((X,), ["dx"], "NaN where the derivative is finite", None),
     "SquareHalf": ((X,), ["dx"], "off by", "factor"),
@@ -127,18 +128,20 @@ def rows(report):
     return {row.name: row for row in report.rows}
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, d) for name in RIGHT for d in DTYPES if d == torch.float64 or name not in BY_STEPS],
+    ids=str,
+)
 def test_a_right_function_draws_no_alarm(name, dtype):
-    if name.startswith("Numpy") and dtype == torch.bfloat16:
-        pytest.skip("numpy has no bfloat16")
     report = hg.check_function(getattr(made, name), *RIGHT[name](dtype))
     assert report.ok, str(report)
     assert report.exit_code == 0
     assert all(row.verdict == "correct" for row in report.rows)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_function_draws_no_alarm_from_another_seed(name, seed):
     report = hg.check_function(getattr(made, name), *RIGHT[name](torch.float32), seed=seed)
@@ -249,7 +252,7 @@ def test_a_straight_through_estimator_is_judged_against_its_surrogate():
 
 def test_a_straight_through_estimator_is_pointed_to_the_surrogate():
     row = hg.check_function(made.Round, X).rows[0]
-    assert "intent='surrogate'" in row.note
+    assert "intent='surrogate'" in row.diagnosis.suggestion
 
 
 def test_half_a_derivative_that_autograd_agrees_with_is_not_confirmed():

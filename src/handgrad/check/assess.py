@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from handgrad.check.blame import guilty, raised_by
+from handgrad.check.blame import common, guilty, raised_by
 from handgrad.check.compare import notebook, verdict_of
 from handgrad.check.diagnose import diagnose, diagnose_error, facts
 from handgrad.check.judge import Judge, Local
@@ -31,6 +31,7 @@ def assess(judge: Judge) -> Report:
         row = rows[name] = assessor.row(name, primal)
         if not row.verdict.good or row.inherits or assessor.misled(name):
             misled.add(name)
+    rows |= at_common_lines(judge, rows)
     left_out = [
         Row("d" + leaf, Verdict.TO_DO, expected_shape=tuple(judge.trace.values[leaf].shape))
         for leaf in judge.trace.leaves
@@ -39,6 +40,18 @@ def assess(judge: Judge) -> Report:
         and not any(judge.primal(n) == leaf for n in rows)
     ]
     return Report((*rows.values(), *left_out), tuple(judge.run.supplied))
+
+
+def at_common_lines(judge: Judge, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return the wrong rows that share a line of which nothing right is made, at that line."""
+    bad = (Verdict.WRONG, Verdict.SHAPE)
+    last = {n: judge.body[judge.run.writes[n][-1].statement].line for n in rows}
+    wrong = [n for n, r in rows.items() if r.verdict in bad and r.number == last[n]]
+    right = [n for n, r in rows.items() if r.verdict.good]
+    return {
+        n: replace(rows[n], line=judge.body[place].first_line, number=judge.body[place].line)
+        for n, place in common(judge, wrong, right).items()
+    }
 
 
 class Assessor:

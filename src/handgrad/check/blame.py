@@ -166,3 +166,29 @@ def moving(
         changed[primal] = changed[primal] * 1.7 + 0.3
         if not equal(addition(judge, name, write, point, changed), added):
             yield primal
+
+
+def common(judge: Judge, wrong: list[str], right: list[str]) -> dict[str, int]:
+    """Return for wrong gradients the statement that all of them share, by name.
+
+    Where several gradients come from one name of the user's own, and every one of them is wrong,
+    the mistake is in that name: it would be a coincidence that each has one of its own.
+
+    Args:
+        judge: the forward pass and the user's statements.
+        wrong: gradients that are wrong, each at its own last line.
+        right: gradients that are right.
+    """
+    made = {n: judge.slice_of(n) for n in (*wrong, *right)}
+    ends = {write.statement for n in made for write in judge.run.writes[n]}
+    innocent = {place for n in right for place in made[n]} | ends
+    found: dict[str, int] = {}
+    for name in wrong:
+        shared = [
+            place
+            for place in made[name]
+            if place not in innocent and sum(place in made[n] for n in wrong) > 1
+        ]
+        if shared:
+            found[name] = shared[-1]
+    return found

@@ -235,6 +235,8 @@ class Judge:
 
     def noise(self, name: str, found: Local, point: Point, value: torch.Tensor) -> float:
         """Return how far a value moves when the last bits of what it is computed from change."""
+        if not torch.equal(self.evaluate(name, found.slice, point, point.cotangents), value):
+            return 0.0  # random numbers are drawn: what moves is no rounding
         again = self.evaluate(name, found.slice, *self.shaken_at(point))
         same = again.shape == value.shape and value.numel()
         moved = float((again - value).abs().max()) if same else 0.0

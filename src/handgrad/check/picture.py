@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 ROWS, COLUMNS = 16, 32  # at most; larger gradients are shown in blocks
 FAINT = 0.125  # the least that a cell with any wrong entry shows
+MOST = 0.75  # of the entries wrong: in a picture with more there is little to see
 ROUNDING = 1e-9  # of the largest entry, in float64
 
 
@@ -31,8 +32,8 @@ class Picture:
 
     @property
     def helps(self) -> bool:
-        """Tell whether there is something to see: some entries are right."""
-        return 0 < self.wrong < self.entries and len(self.cells) * len(self.cells[0]) > 1
+        """Tell whether there is something to see: a good part of it is right."""
+        return 0 < self.wrong <= MOST * self.entries
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -115,6 +116,10 @@ class Backward:
             ],
             "without_rule": [name for name, _ in self.opaque],
         }
+
+    def _repr_html_(self) -> str:
+        # what displays is above what computes: it is looked up only when a notebook asks
+        return str(import_module("handgrad.render.html").backward_html(self))
 
     def __repr__(self) -> str:
         return f"Backward of {self.trace.output}: {len(self.lines)} lines\n{self.source}"

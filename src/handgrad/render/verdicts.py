@@ -106,7 +106,8 @@ def place(row: Row, file: str) -> str:
 
 def sentences(row: Row) -> list[str]:
     """Return what was measured of a row and why it is wrong, the suggestion aside."""
-    found = [row.note] if row.note else []
+    said = row.diagnosis is not None and row.verdict is Verdict.SHAPE
+    found = [row.note] if row.note and not said else []
     if row.diagnosis is not None:
         found += [row.diagnosis.text, row.diagnosis.proof]
     return [text for text in dict.fromkeys(found) if text]

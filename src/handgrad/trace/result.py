@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -109,6 +110,10 @@ class Trace:
             ],
             "notes": [{"kind": note.kind, "text": note.text} for note in self.notes],
         }
+
+    def _repr_html_(self) -> str:
+        # what displays is above what computes: it is looked up only when a notebook asks
+        return str(import_module("handgrad.render.html").trace_html(self))
 
     def __repr__(self) -> str:
         shape = list(self.values[self.output].shape)

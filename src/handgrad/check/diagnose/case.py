@@ -112,6 +112,9 @@ class Case:
         output, run = "d" + self.judge.trace.output, self.judge.run
         known = {*run.writes, *run.supplied, *self.judge.environment}
         known |= {n for s in self.statements for n in s.reads}
+        made = {target for line in self.consumers.values() for target in line.targets}
+        if self.local.cuts and self.local.cuts <= made:
+            known |= {"d" + target for target in made}  # to be written, if they are not yet
         forms = [text]
         if output not in known and not self.judge.trace.given:
             ones = f"torch.ones_like({self.judge.trace.output})"
@@ -119,7 +122,7 @@ class Case:
         return next((form for form in forms if self.runs(form, known)), "")
 
     def runs(self, text: str, known: set[str]) -> bool:
-        """Tell whether a line reads only what the user has, and gives a gradient as it should be."""
+        """Tell whether a line reads only what the user has, and gives autograd's gradient."""
         read = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
         values, grads = self.judge.trace.values, self.judge.trace.grads
         gradients = {n for n in read if n.startswith("d") and n not in values and n != self.name}
@@ -133,7 +136,10 @@ class Case:
         except (RuntimeError, TypeError, AttributeError, NameError):
             return False
         made, due = scope[self.name], grads[self.primal]
-        return made.shape == due.shape and made.dtype == due.dtype
+        if made.shape != due.shape or made.dtype != due.dtype or not due.numel():
+            return False
+        bound = 1e4 * torch.finfo(due.dtype).eps * float(due.abs().max())
+        return not float((made - due).abs().max()) > bound
 
     def becomes(self, change: Callable[[torch.Tensor, Point], torch.Tensor]) -> bool:
         """Tell whether a change of the user's value gives the truth at every point."""

@@ -142,8 +142,8 @@ def change_sign(node: ast.expr, scope: Scope) -> Iterator[Pair]:
 
 def change_number(node: ast.expr, scope: Scope) -> Iterator[Pair]:
     """Put another number in place of one."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        value = node.value
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
         for other in (value - 1, value + 1, 2 * value, value / 2):
             if other != value:
                 yield "scale", ast.Constant(other)
@@ -170,7 +170,7 @@ def drop_part(node: ast.expr, scope: Scope) -> Iterator[Pair]:
         return
     if isinstance(node.op, ast.Add | ast.Sub):
         numbers = all(plain_number(part, scope) for part in (node.left, node.right))
-        small = isinstance(node.right, ast.Constant) or ast.unparse(node.right) in ("eps",)
+        small = isinstance(node.right, ast.Constant) or ast.unparse(node.right) == "eps"
         yield ("bessel" if numbers else "eps" if small else "accumulate"), node.left
         if isinstance(node.op, ast.Add):
             yield "accumulate", node.right

@@ -140,13 +140,17 @@ def no_upstream(case: Case) -> Diagnosis | None:
             up = f"d{line.target}"
             return found(
                 "chain",
-                f"this is the derivative of {line.target} alone, as if {up} were all ones: by the chain "
-                f"rule the gradient above, {up} {list(case.judge.trace.values[line.target].shape)}, "
-                "comes in",
+                f"this is the derivative of {line.target} alone, as if {up} were all ones: "
+                f"by the chain rule the gradient above, {up} {size_of(case, line.target)}, comes in",
                 f"with ones in place of {up} the right line gives exactly yours",
                 elementwise_line(case, line.target) or case.derived_line,
             )
     return None
+
+
+def size_of(case: Case, name: str) -> str:
+    """Return the shape of a forward name, as it is told."""
+    return str(list(case.judge.trace.values[name].shape))
 
 
 def elementwise_line(case: Case, target: str) -> str:
@@ -178,8 +182,8 @@ def held_constant(case: Case) -> Diagnosis | None:
             depend = "depends" if len(order) == 1 else "depend"
             return found(
                 "accumulate",
-                f"you treated {join(order)} as constant, but {join(order)} {depend} on {case.primal}: "
-                f"still to come is the path through {join(order)}",
+                f"you treated {join(order)} as constant, but {join(order)} {depend} on "
+                f"{case.primal}: still to come is the path through {join(order)}",
                 f"the gradient with {join(order)} held constant is exactly yours",
                 case.derived_line,
             )

@@ -29,7 +29,8 @@ def missing_keepdim(case: Case) -> Diagnosis | None:
     if [s for s in mine if s != 1] != [s for s in due if s != 1]:
         return found(
             "shape",
-            f"{case.name} holds the right numbers in shape {said(mine)}; {case.primal} is {said(due)}",
+            f"{case.name} holds the right numbers in shape {said(mine)}; "
+            f"{case.primal} is {said(due)}",
             f"reshaped to {said(due)} yours equals the truth",
             case.try_line(f"{{}}.reshape({', '.join(map(str, due))})"),
         )
@@ -69,8 +70,8 @@ def unsummed(case: Case, axes: tuple[int, ...], keep: bool) -> Diagnosis:
     call = f".sum({dims(axes)}{', keepdim=True' if keep else ''})"
     return found(
         "broadcast-sum",
-        f"{case.name} is {said(mine.shape)} and {case.primal} is {said(case.shape)}: the forward pass "
-        f"uses {case.primal} once for each of {sizes}, and the gradients of all uses add",
+        f"{case.name} is {said(mine.shape)} and {case.primal} is {said(case.shape)}: "
+        f"the forward pass uses {case.primal} once for each of {sizes}, and the gradients of all uses add",
         f"yours{call} equals the truth",
         case.try_line("{}" + call),
     )
@@ -82,8 +83,8 @@ def not_expanded(case: Case) -> Diagnosis | None:
         return None
     return found(
         "shape",
-        f"{case.name} is {said(case.values[0].shape)} and {case.primal} is {said(case.shape)}: a sum "
-        f"hands its gradient to each of the entries that it added",
+        f"{case.name} is {said(case.values[0].shape)} and {case.primal} is {said(case.shape)}: "
+        f"a sum hands its gradient to each of the entries that it added",
         f"yours expanded to {said(case.shape)} equals the truth",
         case.try_line(f"{{}}.expand_as({case.primal})"),
     )
@@ -125,8 +126,8 @@ def scrambled(case: Case) -> Diagnosis | None:
     wrong = int((case.values[0] != case.truth[0]).sum())
     return found(
         "layout",
-        f"the numbers are right and stand in the wrong places ({wrong} of {case.truth[0].numel()}): "
-        f"undo the forward's reshape and transposes in reverse order",
+        f"the numbers are right and stand in the wrong places "
+        f"({wrong} of {case.truth[0].numel()}): undo the forward's reshape and transposes in reverse order",
         "sorted, your entries equal the truth's",
         case.derived_line,
     )
@@ -154,8 +155,8 @@ def uncropped(case: Case) -> Diagnosis | None:
             )
             return found(
                 "shape",
-                f"{case.name} is {said(mine)} and {case.primal} is {said(due)}: the border that the "
-                f"forward pass padded is still there, crop it off",
+                f"{case.name} is {said(mine)} and {case.primal} is {said(due)}: "
+                f"the border that the forward pass padded is still there, crop it off",
                 f"yours[{text}] equals the truth",
                 case.try_line(f"{{}}[{text}]"),
             )

@@ -139,8 +139,9 @@ def lost(case: Case, line: Line, index: str, counts: torch.Tensor) -> Diagnosis:
     single, several = int((counts == 1).sum()), int((counts > 1).sum())
     return found(
         "scatter",
-        f"{case.name} is right in the {single} rows that {index} picks once and wrong only among the "
-        f"{several} picked more often: an assignment or += by index keeps one of them, they must add",
+        f"{case.name} is right in the {single} rows that {index} picks once and wrong only "
+        f"among the {several} picked more often: an assignment or += by index keeps one of them, "
+        f"they must add",
         f"rows picked once equal the truth; the differences are all in rows that {index} repeats",
         f"{case.name} = torch.zeros_like({case.primal}).index_put(({index},), d{line.target}, "
         "accumulate=True)"
@@ -160,9 +161,9 @@ def diagonal_only(case: Case) -> Diagnosis | None:
         ):
             return found(
                 "jacobian-diagonal",
-                f"this is only the diagonal of the Jacobian of {cut}: every entry of {case.primal} also "
-                f"moves the other entries of {cut}, and those paths are missing",
-                f"each entry tried equals (its own d{cut}) times the derivative of that same entry of {cut}",
+                f"this is only the diagonal of the Jacobian of {cut}: every entry of "
+                f"{case.primal} also moves the other entries of {cut}, and those paths are missing",
+                f"each entry tried equals its own d{cut} times the derivative of that same entry",
                 case.derived_line if f"d{cut}" in case.derived_line else "",
             )
     return None

@@ -1,4 +1,4 @@
-"""Gradients of parts of the forward pass: by one use, with a name held constant, with ones above."""
+"""Gradients of parts of the forward pass: by one use, with a name held constant."""
 
 from __future__ import annotations
 

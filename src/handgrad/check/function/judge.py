@@ -15,7 +15,7 @@ from handgrad.check.function.truth import estimate, finite_size
 from handgrad.check.report import Verdict
 
 AGREES = 1e-6  # of the gradient's size: how far finite differences are believed
-MOST = 24  # entries of an input that finite differences are taken at
+MOST = 12  # entries of an input that finite differences are taken at
 PART = 1e-3  # of a gradient's size at ordinary points: its summands are no smaller elsewhere
 ZERO = 1e-12  # of the summands' size: smaller is zero in exact arithmetic
 
