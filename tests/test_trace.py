@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 import handgrad as hg
+from handgrad.errors import BadInput
 from agree import agree, double
 from handgrad.models import character_mlp
 from handgrad.trace.files import trace_file
@@ -268,3 +270,12 @@ def test_trace_and_backward_show_themselves_in_a_notebook():
     trace = hg.trace(lambda x: (x * 2).sum(), double(3))
     assert "<table" in trace._repr_html_()
     assert "dx" in hg.derive(trace)._repr_html_()
+
+
+def test_forward_that_differs_from_run_to_run_is_refused():
+    def forward(x):
+        y = F.gumbel_softmax(x, dim=-1)
+        return (y * x).sum()
+
+    with pytest.raises(BadInput, match="y is not the same when its line runs again"):
+        hg.trace(forward, double(4, 3))

@@ -1,0 +1,84 @@
+"""What derive promises beyond right numbers: proof, residuals, names, marks where a rule is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from agree import double
+
+import handgrad as hg
+from handgrad.errors import Mismatch, NoRule, Undecided
+
+
+def forward(x, W, b):
+    h = torch.tanh(x @ W + b)
+    loss = (h * h).mean()
+    return loss
+
+
+@pytest.fixture
+def trace():
+    return hg.trace(forward, double(5, 3), double(3, 7, seed=1), double(7, seed=2))
+
+
+def test_line_that_is_not_autograds_gradient_is_never_shown(trace):
+    for name in ("W", "h"):
+        off = {**trace.grads, name: trace.grads[name] * 1.001}
+        with pytest.raises(Mismatch, match="not autograd's gradient"):
+            hg.derive(dataclasses.replace(trace, grads=off))
+
+
+def test_gradient_without_a_line_is_never_passed_over(trace):
+    extra = {**trace.grads, "ghost": torch.zeros(3)}
+    with pytest.raises(Mismatch, match="no line was written for dghost"):
+        hg.derive(dataclasses.replace(trace, grads=extra))
+
+
+def test_residuals_are_what_is_read_for_its_value():
+    def summed(x, y):
+        s = x.sum(0, keepdim=True)
+        loss = (s * y).sum()
+        return loss
+
+    backward = hg.derive(hg.trace(summed, double(5, 3), double(1, 3, seed=1)))
+    assert set(backward.residuals) == {"s", "y"}  # of x the shape alone
+    assert "x" in backward.inputs
+
+
+def test_op_without_a_rule_is_one_marked_line():
+    def sinc(x):
+        y = torch.sinc(x) * 2
+        loss = (y * y).sum()
+        return loss
+
+    trace = hg.trace(sinc, double(5))
+    backward = hg.derive(trace)
+    assert [name for name, _ in backward.opaque] == ["torch.sinc"]
+    assert "torch.func.vjp(lambda z: torch.sinc(z), x)" in backward.source
+    torch.testing.assert_close(backward.run()["dx"], trace.grads["x"])
+    with pytest.raises(NoRule, match="no rule for torch.sinc"):
+        hg.derive(trace, strict=True)
+
+
+def test_nan_is_named_at_the_line_where_it_first_appears():
+    def logs(x):
+        y = x - 1
+        z = y.log()
+        loss = z.sum()
+        return loss
+
+    with pytest.raises(Undecided, match="z is NaN at 1 of 2 entries, first at"):
+        hg.derive(hg.trace(logs, torch.tensor([0.5, 2.0])))
+
+
+def test_parts_needed_twice_are_computed_once():
+    def gated(x, W):
+        y = torch.sigmoid(x @ W) * torch.tanh(x @ W)
+        loss = y.sum()
+        return loss
+
+    source = hg.derive(hg.trace(gated, double(5, 3), double(3, 7, seed=1))).source
+    assert source.count("torch.sigmoid(") == 1
+    assert source.count("torch.tanh(") == 1
