@@ -319,3 +319,13 @@ def test_what_is_no_function_is_refused():
 def test_a_forward_that_raises_is_the_users_failure():
     with pytest.raises(UserCodeFailed, match="forward raised"):
         hg.check_function(made.Linear, tensor(4, 3), tensor(4, 3), tensor(3))
+
+
+def test_outputs_without_a_gradient_are_refused():
+    class Argmax(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.argmax()
+
+    with pytest.raises(BadInput, match="no output"):
+        hg.check_function(Argmax, X)

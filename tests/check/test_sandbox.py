@@ -64,9 +64,7 @@ def first(*lines: str) -> str:
 
 
 CASES = {
-    "infinite loop in front": Case(
-        first("while True:", "    pass"), "stopped after", 1, seconds=0.8
-    ),
+    "infinite loop in front": Case(first("while True: pass"), "stopped after", 1, seconds=0.8),
     "infinite loop in backward": Case(
         HEAD + TAIL + "while True:\n    dW = dW * 1\n", "stopped after", 0, seconds=0.8
     ),

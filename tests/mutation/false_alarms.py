@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mutation.freeform import free_form, target
 from mutation.operators import is_op, replace_in
-from mutation.programs import Program, programs
+from mutation.programs import Program, programs, scope_of
 from strategies import random_forward
 
 import handgrad as hg
@@ -119,7 +119,22 @@ def right(name: str, trace: Trace, rng: random.Random) -> Right | None:
     except HandgradError:
         return None
     lines = free_form(program, rng) if rng.random() < 0.4 else program.lines
-    return Right(name, trace, "\n".join(equally(line, rng) for line in lines) + "\n")
+    rewritten = [equally(line, rng) for line in lines]
+    if kinds(trace, rewritten) != kinds(trace, lines):
+        rewritten = [*lines]
+    return Right(name, trace, "\n".join(rewritten) + "\n")
+
+
+def kinds(trace: Trace, lines: Sequence[str]) -> dict[str, tuple[torch.Size, torch.dtype]] | None:
+    """Return shape and dtype of what each line leaves, None where one raises."""
+    scope = scope_of(trace)
+    try:
+        with torch.no_grad():
+            exec("\n".join(lines), scope)
+    except RuntimeError:
+        return None
+    values = {target(line): scope[target(line)] for line in lines}
+    return {n: (v.shape, v.dtype) for n, v in values.items() if isinstance(v, torch.Tensor)}
 
 
 def equally(line: str, rng: random.Random) -> str:
@@ -168,4 +183,3 @@ def all_zero(value: torch.Tensor) -> torch.Tensor:
 PATTERNS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
     as_drawn, as_drawn, as_drawn, with_ties, with_kinks, all_zero,
 )  # fmt: skip
-__all__ = ["Right", "rights", "target"]

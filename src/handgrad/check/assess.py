@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from handgrad.check.blame import common, guilty, raised_by
+from handgrad.check.branches import untested
 from handgrad.check.compare import notebook, verdict_of
 from handgrad.check.diagnose import diagnose, diagnose_error, facts
 from handgrad.check.judge import Judge, Local
@@ -156,6 +157,15 @@ class Assessor:
     ) -> Row:
         """Return the row of a line that is right alone: is its value right too, as it ran?"""
         verdict, note = verdict_of(given, truth, self.exact, self.scale)
+        stale = self.stale(name)
+        if stale is not None and not self.misled(name):
+            return replace(row, diagnosis=stale, note="" if verdict.good else note)
+        dead = untested(self.judge.trace, self.judge.one_sided, local.name, local.cuts)
+        if dead is not None and (verdict.good or verdict is Verdict.UNTESTED):
+            note = (
+                f"`{dead.text}` in `{dead.line.text}` is the same everywhere: one branch never ran"
+            )
+            return replace(row, verdict=Verdict.UNTESTED, note=note)
         if verdict.good:
             return replace(row, verdict=verdict)
         if verdict is Verdict.UNTESTED:
@@ -167,9 +177,6 @@ class Assessor:
             return replace(
                 row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above"
             )
-        stale = self.stale(name)
-        if stale is not None:
-            return replace(row, diagnosis=stale, note=note)
         return replace(row, verdict=Verdict.UNCONFIRMED, note=f"right alone, {note} as it ran")
 
     def shared_memory(self, name: str) -> tuple[Write, Diagnosis] | None:
@@ -189,9 +196,9 @@ class Assessor:
         judge = self.judge
         last = judge.chain(name)[-1].statement
         for read in judge.candidates(name, judge.slice_of(name)):
-            later = [w for w in judge.run.writes.get(read, []) if w.statement > last]
-            if later:
-                text = judge.body[later[-1].statement].first_line
+            chain = judge.chain(read)
+            if chain and chain[0].statement < last < chain[-1].statement:
+                text = judge.body[chain[-1].statement].first_line
                 return Diagnosis(
                     "stale",
                     f"{name} reads {read} before it is complete: `{text}` comes later",

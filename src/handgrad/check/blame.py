@@ -16,6 +16,8 @@ import torch
 from handgrad.check.judge import Judge, Local, equal
 from handgrad.check.reference import Point
 from handgrad.check.run import Write
+from handgrad.check.wide import wide_code
+from handgrad.derive import Backward
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,54 @@ def guilty(judge: Judge, name: str, primal: str) -> int:
     """
     write = wrong_write(judge, name, primal)
     places = judge.slice_of(name, write.statement)
+    inner = in_own_names(judge, name, primal, places)
+    return write.statement if inner is None else inner
+
+
+def in_own_names(judge: Judge, name: str, primal: str, places: tuple[int, ...]) -> int | None:
+    """Return the place of the wrong statement among those that make names of the user's own."""
     for own in own_names(judge, name, places):
+        if without(judge, name, own) is None:
+            continue
         meant = meaning(judge, Suspect(name, primal), own)
         if meant is not None and not judge.local(own, primal=meant).right:
             return guilty(judge, own, meant)
-    return write.statement
+        if meant is None and is_part(judge, Suspect(name, primal), own):
+            return judge.run.writes[own][-1].statement
+    return None
+
+
+def without(judge: Judge, name: str, own: str) -> tuple[int, ...] | None:
+    """Return the statements that make a gradient once a name is given, None if it plays no part."""
+    places = judge.slice_of(name, without=own)
+    return None if places == judge.slice_of(name) else places
+
+
+def is_part(judge: Judge, suspect: Suspect, own: str) -> bool:
+    """Tell whether all is right once a name is some part of the derived backward pass."""
+    places = without(judge, suspect.name, own)
+    if judge.derived is None or places is None:
+        return False
+    parts = [part_values(judge, judge.derived, point) for point in judge.points]
+    return any(
+        all(
+            is_right(judge, suspect, places, point, {own: values[part]}, frozenset())
+            for point, values in zip(judge.points, parts, strict=True)
+        )
+        for part in parts[0]
+    )
+
+
+def part_values(judge: Judge, backward: Backward, point: Point) -> dict[str, torch.Tensor]:
+    """Return what the derived backward pass has names of its own for, at a point."""
+    scope = judge.scope_at(point) | {"d" + n: c for n, c in point.cotangents.items()}
+    found = {}
+    with torch.no_grad():
+        for each in backward.lines:
+            if not each.primal:
+                exec(wide_code(each.line.text, "<backward>"), scope)
+                found[each.name] = scope[each.name]
+    return found
 
 
 def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:
@@ -50,11 +95,8 @@ def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:
         other = isinstance(write.value, torch.Tensor) and write.value.shape not in (shape, ())
         if other and write.statement < place:
             return write.statement
-    for own in own_names(judge, name, judge.slice_of(name)):
-        meant = meaning(judge, Suspect(name, primal), own)
-        if meant is not None and not judge.local(own, primal=meant).right:
-            return guilty(judge, own, meant)
-    return place
+    inner = in_own_names(judge, name, primal, judge.slice_of(name))
+    return place if inner is None else inner
 
 
 def own_names(judge: Judge, name: str, places: tuple[int, ...]) -> list[str]:
@@ -73,34 +115,51 @@ def meaning(judge: Judge, suspect: Suspect, own: str) -> str | None:
     shape = written.shape if isinstance(written, torch.Tensor) else None
     known = [n for n in judge.trace.grads if n != judge.trace.output]
     known.sort(key=lambda n: judge.trace.grads[n].shape != shape)
-    places = judge.slice_of(suspect.name, without=own)
-    if places == judge.slice_of(suspect.name):
+    places = without(judge, suspect.name, own)
+    if places is None:
         return None
     return next((n for n in known if fits(judge, suspect, own, n, places)), None)
 
 
 def fits(judge: Judge, suspect: Suspect, own: str, primal: str, places: tuple[int, ...]) -> bool:
     """Tell whether all is right once a name is the gradient of a primal."""
+    cut = frozenset({primal})
+    return all(
+        uses(judge, suspect, places, point, primal)
+        and is_right(judge, suspect, places, point, {own: point.cotangents[primal]}, cut)
+        for point in judge.points
+    )
+
+
+def cuts_of(judge: Judge, suspect: Suspect, places: tuple[int, ...]) -> frozenset[str]:
+    """Return the primals of the gradients that statements read, and the output."""
     read = (judge.primal(n) for n in judge.candidates(suspect.name, places))
-    cuts = frozenset({n for n in read if n} | {primal})
-    whole = cuts | {judge.trace.output}
-    for point in judge.points:
-        truth = point.expected(suspect.primal, whole)
-        if not uses(point, suspect.primal, whole, primal):
-            return False
-        try:
-            given = {own: point.cotangents[primal]}
-            value = judge.evaluate(suspect.name, places, point, point.cotangents, given)
-        except Exception:  # the user's own code may raise anything
-            return False
-        if not equal(value, truth):
-            return False
-    return True
+    return frozenset({n for n in read if n} | {judge.trace.output})
 
 
-def uses(point: Point, name: str, cuts: frozenset[str], one: str) -> bool:
-    """Tell whether a gradient has a part that comes through one of the cuts."""
-    return bool(point.along(name, cuts, frozenset({one})).any())
+def is_right(
+    judge: Judge,
+    suspect: Suspect,
+    places: tuple[int, ...],
+    point: Point,
+    given: dict[str, torch.Tensor],
+    more: frozenset[str],
+) -> bool:
+    """Tell whether statements give the right gradient at a point from a name that is given."""
+    try:
+        value = judge.evaluate(suspect.name, places, point, point.cotangents, given)
+    except Exception:  # the user's own code may raise anything
+        return False
+    cuts = cuts_of(judge, suspect, places if more else judge.slice_of(suspect.name))
+    return equal(value, point.expected(suspect.primal, cuts | more))
+
+
+def uses(
+    judge: Judge, suspect: Suspect, places: tuple[int, ...], point: Point, primal: str
+) -> bool:
+    """Tell whether a gradient has a part that comes through the gradient of a primal."""
+    cuts = cuts_of(judge, suspect, places) | {primal}
+    return bool(point.along(suspect.primal, cuts, frozenset({primal})).any())
 
 
 def wrong_write(judge: Judge, name: str, primal: str) -> Write:

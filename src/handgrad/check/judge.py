@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from handgrad.check.branches import one_sided, with_far_points
 from handgrad.check.reference import Point, points
 from handgrad.check.run import Run, Write, run_once
 from handgrad.check.statements import Statement
@@ -102,7 +103,8 @@ class Judge:
     ) -> None:
         self.trace, self.body = trace, body
         self.environment = dict(environment or {})
-        self.points = points(trace)
+        self.points = with_far_points(trace, points(trace))
+        self.one_sided = one_sided(trace, self.points)
         self.codes = (
             [wide_code(each.text, "<backward>") for each in body]
             if narrow(trace)
@@ -271,10 +273,13 @@ class Judge:
         self, name: str, primal: str, found: Local, point: Point, value: torch.Tensor
     ) -> bool:
         """Tell whether a value changes at a point when one cotangent does."""
-        changed = dict(point.cotangents)
-        changed[primal] = changed[primal] * 1.7 + 0.3
-        again = self.evaluate(name, found.slice, point, changed)
-        return again.shape != value.shape or not torch.equal(again, value)
+        for factor in (1.7, 1e40):  # beside larger summands a small change is lost
+            changed = dict(point.cotangents)
+            changed[primal] = changed[primal] * factor + 0.3
+            again = self.evaluate(name, found.slice, point, changed)
+            if again.shape != value.shape or not torch.equal(again, value):
+                return True
+        return False
 
     def evaluate(
         self,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handgrad.check.child import PROCESSES, load, prctl, work
 from handgrad.check.frame import LARGEST, loads
+from handgrad.check.worker import PROCESSES, load, prctl, work
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 KEPT = 64 * 2**10  # bytes of output kept at the start, and as many at the end

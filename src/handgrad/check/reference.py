@@ -103,10 +103,28 @@ def points(trace: Trace, seed: int = 0) -> tuple[Point, ...]:
     return tuple(p for p in made if p is not None)
 
 
+def far_point(trace: Trace, near: Point, factor: float) -> Point | None:
+    """Return the forward pass at leaves many times as large and of random sign, if it is finite."""
+    generator = torch.Generator().manual_seed(int(factor))
+    return point_at(trace, near.codes, generator, 0.35, factor)
+
+
 def point_at(
-    trace: Trace, codes: Mapping[str, CodeType], generator: torch.Generator, shift: float
+    trace: Trace,
+    codes: Mapping[str, CodeType],
+    generator: torch.Generator,
+    shift: float,
+    factor: float = 1.0,
 ) -> Point | None:
-    """Return the forward pass with its leaves moved by a random part of their size."""
+    """Return the forward pass with its leaves moved by a random part of their size.
+
+    Args:
+        trace: the forward pass.
+        codes: its lines, compiled.
+        generator: of the moves.
+        shift: how far, in standard deviations of a leaf.
+        factor: above 1, what the leaves are multiplied by, with random signs.
+    """
     scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
     for name in trace.program.inputs:
         value = trace.values[name.name]
@@ -116,6 +134,7 @@ def point_at(
                 size = value.std() if value.numel() > 1 else value.abs()
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
                 value = value + shift * (float(size) or 1.0) * noise
+                value = value * torch.where(noise > 0, factor, -factor) if factor > 1 else value
         scope[name.name] = value.clone()
     with torch.no_grad():
         for line in trace.lines:

@@ -121,7 +121,8 @@ def in_double(trace: Trace) -> Mapping[str, torch.Tensor]:
                     scope[target] = value.double() if value.is_floating_point() else value
         named = {n: scope[n] for n in trace.grads if n in scope}
         upstream = trace.upstream.to(scope[trace.output].dtype)
-        grads = torch.autograd.grad(scope[trace.output], list(named.values()), upstream)
+        total = (scope[trace.output] * upstream).sum()
+        grads = torch.autograd.grad(total, list(named.values()))
     except (RuntimeError, TypeError):  # a line that asks for float32 by name
         return {name: grad.double() for name, grad in trace.grads.items()}
     return dict(zip(named, grads, strict=True))

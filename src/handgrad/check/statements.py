@@ -83,19 +83,35 @@ def indent(row: bytes) -> int:
 def of_node(node: ast.stmt, lines: Sequence[bytes], file: str) -> Statement:
     """Return the statement of a syntax node."""
     text = segment(node, lines)
-    loads, stores = set[str](), set[str]()
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name):
-            (loads if isinstance(part.ctx, ast.Load) else stores).add(part.id)
-        elif isinstance(part, ast.FunctionDef | ast.ClassDef):
-            stores.add(part.name)
-        elif isinstance(part, ast.alias):
-            stores.add((part.asname or part.name).split(".")[0])
-        if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
-            loads.add(part.target.id)
+    loads, stores = names_of(node)
     module = ast.Module([node], type_ignores=[])
     code = compile(module, file, "exec")
     return Statement(text, node.lineno, frozenset(loads), frozenset(stores), code)
+
+
+def names_of(node: ast.AST) -> tuple[set[str], set[str]]:
+    """Return the names that a node loads and those that it binds; a function's own are neither."""
+    loads, stores = set[str](), set[str]()
+    for child in ast.iter_child_nodes(node):
+        inner = names_of(child)
+        loads |= inner[0]
+        stores |= inner[1]
+    match node:
+        case ast.Name(name, ast.Load()):
+            loads.add(name)
+        case ast.Name(name):
+            stores.add(name)
+        case ast.AugAssign(ast.Name(name)):
+            loads.add(name)
+        case ast.alias():
+            stores.add((node.asname or node.name).split(".")[0])
+        case ast.arg(name):
+            stores.add(name)
+        case ast.Lambda():
+            return loads - stores, set()
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return loads - stores, {node.name}
+    return loads, stores
 
 
 def silent(node: ast.stmt) -> bool:

@@ -164,7 +164,7 @@ def preload() -> None:
 
 def here(target: Target) -> Checked:
     """Check in this process."""
-    from handgrad.check.child import result
+    from handgrad.check.worker import result
 
     with aside():
         return checked(result(target.backward, target.forward))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -235,7 +236,7 @@ class Screen:
 
     def draw(self, shown: Recheck) -> None:
         """Draw a result over what there is."""
-        size = os.get_terminal_size(sys.stdout.fileno())
+        size = shutil.get_terminal_size()
         self.console.size = (size.columns, size.lines)  # pyright: ignore[reportAttributeAccessIssue]
         with self.console.capture() as captured:
             self.console.print(shown.rich(size.lines))

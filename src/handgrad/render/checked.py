@@ -75,7 +75,7 @@ def junit(shown: Shown) -> str:
     for row in shown.report.rows:
         place = {"file": safe(shown.file), **({"line": str(row.number)} if row.number else {})}
         case = ElementTree.SubElement(
-            suite, "testcase", classname=safe(shown.file), name=safe(row.name), **place
+            suite, "testcase", {"classname": safe(shown.file), "name": safe(row.name), **place}
         )
         if row.verdict.good:
             continue
@@ -93,7 +93,7 @@ def junit(shown: Shown) -> str:
 def junit_error(error: HandgradError, file: str) -> str:
     """Return a test suite for a file that could not be checked."""
     counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
-    suite = ElementTree.Element("testsuite", name=safe(file), **counts)
+    suite = ElementTree.Element("testsuite", {"name": safe(file), **counts})
     case = ElementTree.SubElement(suite, "testcase", classname=safe(file), name="check")
     ElementTree.SubElement(case, "error", message=safe(error.what)).text = safe(error.message)
     return document(suite)

@@ -70,8 +70,10 @@ def table(shown: Shown, width: int, folded: bool = False) -> Table:
         column.header = Text(HEADS[k], HEADING)
     for group in groups(shown.report.rows, folded):
         if len(group) > 1:
-            names = f"{group[0].name} ... {group[-1].name}"
-            found.add_row(Text(f"✓ {len(group)} right", "green"), Text(names, QUIET))
+            names = Text(f"{group[0].name} ... {group[-1].name}", QUIET)
+            inherit = group[0].inherits
+            words = "inherit" if inherit else "right"
+            found.add_row(Text(f"✓ {len(group)} {words}", QUIET if inherit else "green"), names)
             continue
         (row,) = group
         found.add_row(*(cell(row, HEADS[k], verdicts.cells(row)[k]) for k in kept))
@@ -81,8 +83,8 @@ def table(shown: Shown, width: int, folded: bool = False) -> Table:
 
 
 def groups(rows: Sequence[Row], folded: bool) -> Iterator[list[Row]]:
-    """Yield rows one by one, or together where several correct ones follow one another."""
-    for good, some in groupby(rows, lambda row: row.verdict.good and not row.inherits):
+    """Yield rows one by one, or together where several alike that are not wrong come in a row."""
+    for (good, _), some in groupby(rows, lambda row: (row.verdict.good, row.inherits)):
         if good and folded:
             yield list(some)
         else:

@@ -85,7 +85,7 @@ def gradients(
 ) -> dict[str, torch.Tensor]:
     """Return autograd's gradient of every tensor that the output depends on."""
     named = {n: t for n, t in tensors.items() if t.requires_grad}
-    found = torch.autograd.grad(
-        output, list(named.values()), upstream.to(output.dtype), allow_unused=True
-    )
+    # the weighted sum starts the same backward pass, and `grad_outputs=` would import sympy for it
+    total = (output * upstream.to(output.dtype)).sum()
+    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
     return {name: grad for name, grad in zip(named, found, strict=True) if grad is not None}

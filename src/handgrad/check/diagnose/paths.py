@@ -141,7 +141,7 @@ def no_upstream(case: Case) -> Diagnosis | None:
             return found(
                 "chain",
                 f"this is the derivative of {line.target} alone, as if {up} were all ones: "
-                f"by the chain rule the gradient above, {up} {size_of(case, line.target)}, comes in",
+                f"by the chain rule the gradient above comes in, {up} {size_of(case, line.target)}",
                 f"with ones in place of {up} the right line gives exactly yours",
                 elementwise_line(case, line.target) or case.derived_line,
             )

@@ -71,7 +71,8 @@ def unsummed(case: Case, axes: tuple[int, ...], keep: bool) -> Diagnosis:
     return found(
         "broadcast-sum",
         f"{case.name} is {said(mine.shape)} and {case.primal} is {said(case.shape)}: "
-        f"the forward pass uses {case.primal} once for each of {sizes}, and the gradients of all uses add",
+        f"the forward pass uses {case.primal} once for each of {sizes}, "
+        f"and the gradients of all uses add",
         f"yours{call} equals the truth",
         case.try_line("{}" + call),
     )
@@ -127,7 +128,8 @@ def scrambled(case: Case) -> Diagnosis | None:
     return found(
         "layout",
         f"the numbers are right and stand in the wrong places "
-        f"({wrong} of {case.truth[0].numel()}): undo the forward's reshape and transposes in reverse order",
+        f"({wrong} of {case.truth[0].numel()}): "
+        f"undo the forward's reshape and transposes in reverse order",
         "sorted, your entries equal the truth's",
         case.derived_line,
     )

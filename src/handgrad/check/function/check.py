@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +20,12 @@ from handgrad.check.function.trial import Skipped, Trial, attempt
 from handgrad.check.report import Report, Row, Verdict
 from handgrad.errors import BadInput, UserCodeFailed
 
+RANDOM = (
+    "the forward is random: run twice on the same input with every generator in the same state it "
+    "gave two different outputs; seed it, or give what it draws as an input"
+)
 INTENTS = ("derivative", "surrogate")
+EARLY = 3  # ordinary configurations that are looked at with more care
 TWICE = 2  # confirmed mistakes of an input; what follows is not looked into
 SMALL = 20_000  # entries: finite differences are taken of larger inputs only where they must be
 
@@ -100,71 +106,73 @@ def leaves_of(inputs: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(marked or floats)
 
 
+@dataclass
+class Findings:
+    """What was found so far.
+
+    Attributes:
+        outcomes: for each input, one for each configuration.
+        skipped: configurations that the forward does not run at.
+        faults: mistakes of the whole.
+        plain: how many ordinary configurations there were.
+    """
+
+    outcomes: dict[int, list[Outcome]]
+    skipped: list[Skipped] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    plain: int = 0
+
+
 def report(subject: Subject, source: Source, seed: int) -> Report:
     """Run the ladder and gather the rows."""
-    given = Case("the inputs given", source.values, source.needs, seed, dtype=None)
-    differs = random_forward(subject, given)
+    given = Case("", source.values, source.needs, seed, dtype=None)
+    differs, count = first_runs(subject, given)
     if differs:
         rows = tuple(
             Row("d" + subject.names[leaf], Verdict.UNCONFIRMED, note=differs)
             for leaf in source.leaves
         )
         return Report(rows)
-    outcomes: dict[int, list[Outcome]] = {leaf: [] for leaf in source.leaves}
-    skipped: list[Skipped] = []
-    found: list[Fault] = []
-    climb(subject, source, seed, outcomes, skipped, found)
-    rows = fault_rows(found)
-    rows += [row(subject, leaf, outcomes[leaf], skipped, seed) for leaf in source.leaves]
+    found = Findings({leaf: [] for leaf in source.leaves})
+    judge = Judge(tolerance(subject, source, seed))
+    for case in ladder(source, count, seed, lambda case: accepts(subject, case)):
+        note(found, judge, subject, case)
+    rows = fault_rows(found.faults)
+    rows += [
+        row(subject, leaf, found.outcomes[leaf], found.skipped, seed) for leaf in source.leaves
+    ]
     return Report(tuple(rows))
 
 
-def climb(
-    subject: Subject,
-    source: Source,
-    seed: int,
-    outcomes: dict[int, list[Outcome]],
-    skipped: list[Skipped],
-    found: list[Fault],
-) -> None:
-    """Judge every configuration of the ladder."""
+def accepts(subject: Subject, case: Case) -> bool:
+    """Tell whether the forward runs at a case."""
+    try:
+        run_forward(subject, case.inputs(), case.needs, case.seed)
+    except Exception:  # the user's own forward, at sizes it may not take
+        return False
+    return True
 
-    def accepts(case: Case) -> bool:
-        try:
-            run_forward(subject, case.inputs(), case.needs, case.seed)
-        except Exception:  # the user's own forward, at sizes it may not take
-            return False
-        return True
 
-    first = run_forward(
-        subject, Case("", source.values, source.needs, seed, None).inputs(), source.needs, seed
-    )
-    if not first.places:
-        raise BadInput(
-            "no output is a floating-point tensor that a gradient can come from",
-            where="check_function",
-            hint="return one that is not marked non-differentiable",
-        )
-    judge = Judge(tolerance(subject, source, seed))
-    plain = 0
-    for case in ladder(source, len(first.places), seed, accepts):
-        trial = attempt(subject, case)
-        if isinstance(trial, Skipped):
-            skipped.append(trial)
+def note(found: Findings, judge: Judge, subject: Subject, case: Case) -> None:
+    """Judge one configuration and note what was found."""
+    trial = attempt(subject, case)
+    if isinstance(trial, Skipped):
+        found.skipped.append(trial)
+        return
+    ordinary = not case.edge and case.dtype == torch.float64
+    found.plain += ordinary
+    early = ordinary and found.plain <= EARLY
+    found.faults += faults(trial, twice=early)
+    if trial.backward.error or not complete(trial):
+        return
+    opinion = early and small(trial) and subject.surrogate is None
+    for leaf, outcomes in found.outcomes.items():
+        if not case.needs[leaf]:
             continue
-        ordinary = not case.edge and case.dtype == torch.float64
-        plain += ordinary
-        found += faults(trial, twice=ordinary and plain <= 3)
-        if trial.backward.error or not complete(trial):
-            continue
-        opinion = ordinary and plain <= 3 and small(trial) and subject.surrogate is None
-        for leaf in source.leaves:
-            if case.needs[leaf]:
-                wrong = sum(o.verdict is Verdict.WRONG for o in outcomes[leaf])
-                outcomes[leaf].append(judge.outcome(trial, leaf, opinion, known=wrong >= TWICE))
-                if ordinary and plain <= 3:
-                    scale = outcomes[leaf][-1].scale
-                    judge.natural[leaf] = max(judge.natural.get(leaf, 0.0), scale)
+        wrong = sum(each.verdict is Verdict.WRONG for each in outcomes)
+        outcomes.append(judge.outcome(trial, leaf, opinion, known=wrong >= TWICE))
+        if early:
+            judge.natural[leaf] = max(judge.natural.get(leaf, 0.0), outcomes[-1].scale)
 
 
 def small(trial: Trial) -> bool:
@@ -173,11 +181,12 @@ def small(trial: Trial) -> bool:
     return sum(sizes) <= SMALL
 
 
-def random_forward(subject: Subject, case: Case) -> str:
-    """Say that the forward gives two answers on the same input, if it does.
+def first_runs(subject: Subject, case: Case) -> tuple[str, int]:
+    """Say that the forward gives two answers on the same input, if it does; count its outputs.
 
     Raises:
         UserCodeFailed: it raises.
+        BadInput: no gradient can come from what it returns.
     """
     try:
         first, second = (
@@ -194,12 +203,13 @@ def random_forward(subject: Subject, case: Case) -> str:
         isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and not same(a, b)
         for a, b in pairs
     )
-    return (
-        "the forward is random: run twice on the same input with every generator in the same "
-        "state it gave two different outputs; seed it, or give what it draws as an input"
-        if differs
-        else ""
-    )
+    if not first.places:
+        raise BadInput(
+            "no output is a floating-point tensor that a gradient can come from",
+            where="check_function",
+            hint="return one that is not marked non-differentiable",
+        )
+    return RANDOM if differs else "", len(first.places)
 
 
 class Lowest(TorchFunctionMode):

@@ -81,17 +81,23 @@ def wrong_dtype(name: str, outcome: Outcome) -> Diagnosis:
     )
 
 
+def wanted(outcome: Outcome) -> torch.Tensor:
+    """Return the truth of an outcome that is evidence: there it is known."""
+    assert outcome.expected is not None
+    return outcome.expected
+
+
 def unreduced(evidence: Evidence) -> Diagnosis | None:
     """Find a sum over broadcast axes that is missing."""
     first = evidence.failed[0]
-    if first.given.shape == first.expected.shape or not evidence.proved(summed):
+    if first.given.shape == wanted(first).shape or not evidence.proved(summed):
         return None
     x = evidence.name[1:]
-    extra = first.given.dim() - first.expected.dim()
+    extra = first.given.dim() - wanted(first).dim()
     axes = [*range(extra)]
     axes += [
         k + extra
-        for k, size in enumerate(first.expected.shape)
+        for k, size in enumerate(wanted(first).shape)
         if size == 1 and first.given.shape[k + extra] != 1
     ]
     text = f"{x} is broadcast, so its gradient is summed over dim {told(axes)}; that sum is missing"
@@ -127,7 +133,7 @@ def reshaped(evidence: Evidence) -> Diagnosis | None:
             return None
         return outcome.given.reshape(expected.shape)
 
-    if evidence.failed[0].given.shape == evidence.failed[0].expected.shape:
+    if evidence.failed[0].given.shape == wanted(evidence.failed[0]).shape:
         return None
     if not evidence.proved(transform):
         return None
@@ -173,7 +179,7 @@ def unused(evidence: Evidence) -> Diagnosis | None:
             return None
         return outcome.expected if equal(outcome.given, outcome, ones) else None
 
-    if any(o.given.shape != o.expected.shape for o in evidence.failed):
+    if any(o.given.shape != wanted(o).shape for o in evidence.failed):
         return None
     if not evidence.proved(alone):
         return None
@@ -276,7 +282,7 @@ def squared(evidence: Evidence) -> Diagnosis | None:
         fits = other is not None and equal(outcome.given, outcome, other)
         return outcome.expected if fits else None
 
-    if any(o.given.shape != o.expected.shape for o in evidence.failed):
+    if any(o.given.shape != wanted(o).shape for o in evidence.failed):
         return None
     if not evidence.proved(twice):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -64,7 +65,9 @@ def vjp(
             ]
             if not ends:
                 return None  # cut off, as by NumPy, or constant: finite differences tell
-            found = torch.autograd.grad(sum(ends), list(leaves.values()), allow_unused=True)
+            found = torch.autograd.grad(
+                reduce(torch.add, ends), list(leaves.values()), allow_unused=True
+            )
     except Exception:  # the user's own code under autograd may raise anything
         return None
     return dict(zip(wanted, found, strict=True))
