@@ -120,12 +120,20 @@ def train(
             stopped = reason(loss, pressed())
             if stopped:
                 break
+    stopped = stopped if len(losses) < steps else ""
+    return summary(runner, rival, records, losses, stopped)
+
+
+def summary(
+    runner: Runner, rival: Runner | None, records: Records, losses: list[float], stopped: str
+) -> Training:
+    """Return what a training came to."""
     return Training(
         parameters=runner.parameters,
         losses=tuple(losses),
-        steps=steps,
+        steps=records.wanted,
         seconds=runner.seconds,
-        stopped=stopped if len(losses) < steps else "",
+        stopped=stopped,
         ratio_steps=tuple(records.steps),
         ratios={name: tuple(values) for name, values in records.ratios.items()},
         race=compared(runner, rival) if rival else None,
@@ -180,6 +188,7 @@ class Records:
     """The update-to-data ratios, written down every so many steps."""
 
     def __init__(self, steps: int) -> None:
+        self.wanted = steps
         self.every = math.ceil(steps / RECORDS)
         self.steps: list[int] = []
         self.ratios: dict[str, list[float]] = {}
