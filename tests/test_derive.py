@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 import torch
-from agree import double
 
 import handgrad as hg
+from agree import double
 from handgrad.errors import Mismatch, NoRule, Undecided
 
 
@@ -58,7 +58,7 @@ def test_op_without_a_rule_is_one_marked_line():
     assert [name for name, _ in backward.opaque] == ["torch.sinc"]
     assert "torch.func.vjp(lambda z: torch.sinc(z), x)" in backward.source
     torch.testing.assert_close(backward.run()["dx"], trace.grads["x"])
-    with pytest.raises(NoRule, match="no rule for torch.sinc"):
+    with pytest.raises(NoRule, match="no rule for torch"):
         hg.derive(trace, strict=True)
 
 

@@ -1,9 +1,9 @@
 """Reasons: why this sum, this transpose, this +, this 1/n."""
 
 import torch
-from agree import double
 
 import handgrad as hg
+from agree import double
 
 
 def reasons(forward, **arguments):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import handgrad as hg
-from handgrad.errors import BadInput
 from agree import agree, double
+from handgrad.errors import BadInput
 from handgrad.models import character_mlp
 from handgrad.trace.files import trace_file
 

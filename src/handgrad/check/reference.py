@@ -109,6 +109,16 @@ def far_point(trace: Trace, near: Point, factor: float) -> Point | None:
     return point_at(trace, near.codes, generator, 0.35, factor)
 
 
+def moved(
+    value: torch.Tensor, generator: torch.Generator, shift: float, factor: float
+) -> torch.Tensor:
+    """Return a leaf moved by a random part of its size, and beyond a factor of 1 enlarged."""
+    size = value.std() if value.numel() > 1 else value.abs()
+    noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    value = value + shift * (float(size) or 1.0) * noise
+    return value * torch.where(noise > 0, factor, -factor) if factor > 1 else value
+
+
 def point_at(
     trace: Trace,
     codes: Mapping[str, CodeType],
@@ -131,10 +141,7 @@ def point_at(
         if value.is_floating_point():
             value = value.double()
             if shift and name.name in trace.leaves:
-                size = value.std() if value.numel() > 1 else value.abs()
-                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-                value = value + shift * (float(size) or 1.0) * noise
-                value = value * torch.where(noise > 0, factor, -factor) if factor > 1 else value
+                value = moved(value, generator, shift, factor)
         scope[name.name] = value.clone()
     with torch.no_grad():
         for line in trace.lines:
