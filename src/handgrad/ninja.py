@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from handgrad.check import Report, Row, check
 from handgrad.derive import Backward, BackwardLine, derive
 from handgrad.errors import BadInput
 from handgrad.models import character_mlp as seed_model
+from handgrad.threads import one_thread
 from handgrad.trace import Trace, trace
 from handgrad.train import (
     Moment,
@@ -361,17 +361,6 @@ def trained(
         samples = sample(network, setup.vocabulary, SAMPLES, setup.seed + 10, seed_model.BLOCK_SIZE)
     words = set(setup.words)
     return Trained(training, losses, samples, tuple(word in words for word in samples))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: on tensors this small, several spend the time on each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def smooth(losses: tuple[float, ...], points: int = 100) -> tuple[list[int], list[float]]:

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mutation.freeform import free_form, target
-from mutation.operators import is_op, replace_in
-from mutation.programs import Program, programs, scope_of
-from strategies import random_forward
 
 import handgrad as hg
 from handgrad.check.assess import assess
@@ -21,6 +17,10 @@ from handgrad.check.report import Row, Verdict
 from handgrad.check.statements import statements
 from handgrad.errors import HandgradError
 from handgrad.trace import Trace
+from mutation.freeform import free_form, target
+from mutation.operators import is_op, replace_in
+from mutation.programs import Program, programs, scope_of
+from strategies import random_forward
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 SCALES = (1e-8, 1e-4, 1e-2, 1.0, 1.0, 1.0, 1e2, 1e4, 1e8)
@@ -120,21 +120,31 @@ def right(name: str, trace: Trace, rng: random.Random) -> Right | None:
         return None
     lines = free_form(program, rng) if rng.random() < 0.4 else program.lines
     rewritten = [equally(line, rng) for line in lines]
-    if kinds(trace, rewritten) != kinds(trace, lines):
+    if not same_result(trace, rewritten, lines):
         rewritten = [*lines]
     return Right(name, trace, "\n".join(rewritten) + "\n")
 
 
-def kinds(trace: Trace, lines: Sequence[str]) -> dict[str, tuple[torch.Size, torch.dtype]] | None:
-    """Return shape and dtype of what each line leaves, None where one raises."""
+def same_result(trace: Trace, lines: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether two spellings agree, dtypes too: an integer to the power -1.0 is float32."""
+    one, two = left_by(trace, lines), left_by(trace, others)
+    return one.keys() == two.keys() and all(
+        v.shape == two[n].shape
+        and v.dtype == two[n].dtype
+        and (v.dtype != torch.float64 or torch.allclose(v, two[n], rtol=1e-10, atol=0.0))
+        for n, v in one.items()
+    )
+
+
+def left_by(trace: Trace, lines: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return what lines leave, nothing where one raises."""
     scope = scope_of(trace)
     try:
         with torch.no_grad():
             exec("\n".join(lines), scope)
     except RuntimeError:
-        return None
-    values = {target(line): scope[target(line)] for line in lines}
-    return {n: (v.shape, v.dtype) for n, v in values.items() if isinstance(v, torch.Tensor)}
+        return {}
+    return {target(line): scope[target(line)] for line in lines}
 
 
 def equally(line: str, rng: random.Random) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+
 from mutation.operators import is_op, replace_in
 from mutation.oracle import is_gradient
 from mutation.programs import Program, scope_of

@@ -202,11 +202,11 @@ def upstream(line: str) -> set[str]:
     return {name for name in names if name.startswith("d")}
 
 
+Rewrite = Callable[[Program, random.Random], tuple[str, ...]]
+
+
 def drawn(
-    count: int,
-    seed: int,
-    mistakes_each: int = 1,
-    rewrite: Callable[..., tuple[str, ...]] | None = None,
+    count: int, seed: int, mistakes_each: int = 1, rewrite: Rewrite | None = None
 ) -> Iterator[Mutant]:
     """Yield different mutants of the programs in turn.
 

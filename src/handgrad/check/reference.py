@@ -109,6 +109,11 @@ def far_point(trace: Trace, near: Point, factor: float) -> Point | None:
     return point_at(trace, near.codes, generator, 0.35, factor)
 
 
+def widened(value: torch.Tensor) -> torch.Tensor:
+    """Return a copy, of a floating-point tensor in float64."""
+    return value.double().clone() if value.is_floating_point() else value.clone()
+
+
 def moved(
     value: torch.Tensor, generator: torch.Generator, shift: float, factor: float
 ) -> torch.Tensor:
@@ -136,13 +141,10 @@ def point_at(
         factor: above 1, what the leaves are multiplied by, with random signs.
     """
     scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
-    for name in trace.program.inputs:
-        value = trace.values[name.name]
-        if value.is_floating_point():
-            value = value.double()
-            if shift and name.name in trace.leaves:
-                value = moved(value, generator, shift, factor)
-        scope[name.name] = value.clone()
+    for name in (known.name for known in trace.program.inputs):
+        scope[name] = widened(trace.values[name])
+        if shift and name in trace.leaves:
+            scope[name] = moved(scope[name], generator, shift, factor)
     with torch.no_grad():
         for line in trace.lines:
             if line.differentiable:
@@ -151,9 +153,7 @@ def point_at(
                 except RuntimeError:
                     return None
             else:
-                for target in line.targets:
-                    value = trace.values[target]
-                    scope[target] = value.double() if value.is_floating_point() else value.clone()
+                scope |= {target: widened(trace.values[target]) for target in line.targets}
     if not bool(scope[trace.output].isfinite().all()):
         return None
     values = {name: scope[name] for name in trace.values}

@@ -18,6 +18,7 @@ from handgrad.check.judge import Judge
 from handgrad.check.report import Report
 from handgrad.check.statements import Statement, of_nodes, statements
 from handgrad.errors import BadInput
+from handgrad.threads import one_thread
 from handgrad.trace import Trace
 from handgrad.trace.files import (
     compiled,
@@ -181,7 +182,8 @@ def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
 
 def judged(trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]) -> Report:
     """Judge statements."""
-    return reported(Judge(trace, body, environment))
+    with one_thread():
+        return reported(Judge(trace, body, environment))
 
 
 def reported(judge: Judge) -> Report:

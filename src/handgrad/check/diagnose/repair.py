@@ -20,6 +20,7 @@ from handgrad.check.judge import equal
 from handgrad.check.reference import Point
 from handgrad.check.report import Diagnosis
 from handgrad.ir import names
+from handgrad.threads import one_thread
 
 MOST = 1500  # edits tried for one gradient; single ones of a long line are some 600
 SLOW = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp)
@@ -69,16 +70,14 @@ class Bench:
 @contextmanager
 def doubles() -> Iterator[None]:
     """Make float64 the default for a while, record nothing, and stay on one thread."""
-    default, threads = torch.get_default_dtype(), torch.get_num_threads()
+    default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)  # many small tensors: waking others costs more than it gives
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with one_thread(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("error")  # what torch warns of is no repair
             yield
     finally:
         torch.set_default_dtype(default)
-        torch.set_num_threads(threads)
 
 
 def users_bench(case: Case) -> Bench:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from handgrad.check.function.ctx import Ctx, held
+from handgrad.threads import one_thread
 
 Tensors = tuple[torch.Tensor | None, ...]
 
@@ -103,15 +104,12 @@ def quiet() -> Iterator[None]:
 
     Thousands of small operations lose more by waiting for other threads than they gain.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    with warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
             torch.set_rng_state(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
             random.setstate(states[2])
