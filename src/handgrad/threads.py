@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+
+MANY = 2_000_000  # entries in all; above, several threads are worth their waiting
 
 
 @contextmanager
@@ -17,3 +19,8 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for(tensors: Iterable[torch.Tensor]) -> AbstractContextManager[None]:
+    """Keep torch to one thread for work on these tensors, unless they are large."""
+    return one_thread() if sum(t.numel() for t in tensors) < MANY else nullcontext()

@@ -133,7 +133,7 @@ class Judge:
         found: dict[str, int] = {}
         shared = [(w.statement, n) for ws in self.run.writes.values() for w in ws for n in w.shares]
         for place, name in sorted(shared):
-            direct = {n for n in self.body[place].reads | self.body[place].assigns}
+            direct = self.body[place].reads | self.body[place].assigns
             if self.primal(name) is None or not any(map(self.primal, direct)) or name in direct:
                 continue
             found.setdefault(name, place)

@@ -19,6 +19,7 @@ from handgrad.ir import Call, Expr, Item, Line, Name, children, names, operands
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
 from handgrad.spell import spell
+from handgrad.threads import threads_for
 from handgrad.trace import Trace
 
 TOLERANCE = 2000  # in units of the dtype's eps, of the largest magnitude involved
@@ -138,7 +139,8 @@ def derive(trace: Trace, *, strict: bool = False) -> Backward:
     """
     refuse_nan(trace)
     backward = Writer(trace, strict).write()
-    verify(backward)
+    with threads_for(trace.values.values()):
+        verify(backward)
     return backward
 
 

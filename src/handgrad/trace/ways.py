@@ -12,6 +12,7 @@ import torch
 
 from handgrad.errors import BadInput
 from handgrad.ir import Program
+from handgrad.threads import threads_for
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Note, Recorder, Value
 from handgrad.trace.replay import gradients, replay
@@ -239,8 +240,9 @@ def finish(
     with torch._C.DisableTorchFunction():
         start = torch.ones_like(output.data) if upstream is None else upstream.detach()
         program, values = Assembly(recorder, output, setup_is_input).program()
-        program, tensors = replay(program, values)
-        grads = gradients(tensors[program.output], tensors, start)
+        with threads_for(value.tensor for value in values.values()):
+            program, tensors = replay(program, values)
+            grads = gradients(tensors[program.output], tensors, start)
     return Trace(
         program=program,
         values={name: tensor.detach() for name, tensor in tensors.items()},
