@@ -15,7 +15,7 @@ from handgrad.check.assess import assess
 from handgrad.check.judge import Judge
 from handgrad.check.report import Row, Verdict
 from handgrad.check.statements import statements
-from handgrad.errors import HandgradError
+from handgrad.errors import BadInput, HandgradError
 from handgrad.trace import Trace
 from mutation.freeform import free_form, target
 from mutation.operators import is_op, replace_in
@@ -115,6 +115,7 @@ def right(name: str, trace: Trace, rng: random.Random) -> Right | None:
     if not all(bool(g.isfinite().all()) for g in trace.grads.values()):
         return None
     try:
+        hg.derive(again(trace))  # in float32 a rule may pass that float64 shows to be wrong there
         program = Program(name, trace, tuple(hg.derive(trace).source.splitlines()))
     except HandgradError:
         return None
@@ -123,6 +124,16 @@ def right(name: str, trace: Trace, rng: random.Random) -> Right | None:
     if not same_result(trace, rewritten, lines):
         rewritten = [*lines]
     return Right(name, trace, "\n".join(rewritten) + "\n")
+
+
+def again(trace: Trace) -> Trace:
+    """Return a forward pass traced in float64."""
+    given = {n.name: trace.values[n.name] for n in trace.program.inputs}
+    wide = {n: v.double() if v.is_floating_point() else v for n, v in given.items()}
+    made = traced(Program("", trace, ()), wide)
+    if made is None:
+        raise BadInput("it does not run in float64")
+    return made
 
 
 def same_result(trace: Trace, lines: Sequence[str], others: Sequence[str]) -> bool:

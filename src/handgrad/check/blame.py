@@ -16,8 +16,7 @@ import torch
 from handgrad.check.judge import Judge, Local, equal
 from handgrad.check.reference import Point
 from handgrad.check.run import Write
-from handgrad.check.wide import wide_code
-from handgrad.derive import Backward
+from handgrad.check.scale import parts
 
 
 @dataclass(frozen=True)
@@ -66,26 +65,14 @@ def is_part(judge: Judge, suspect: Suspect, own: str) -> bool:
     places = without(judge, suspect.name, own)
     if judge.derived is None or places is None:
         return False
-    parts = [part_values(judge, judge.derived, point) for point in judge.points]
+    known = [parts(judge.derived, judge.given_at(point)) for point in judge.points]
     return any(
         all(
             is_right(judge, suspect, places, point, {own: values[part]}, frozenset())
-            for point, values in zip(judge.points, parts, strict=True)
+            for point, values in zip(judge.points, known, strict=True)
         )
-        for part in parts[0]
+        for part in known[0]
     )
-
-
-def part_values(judge: Judge, backward: Backward, point: Point) -> dict[str, torch.Tensor]:
-    """Return what the derived backward pass has names of its own for, at a point."""
-    scope = judge.scope_at(point) | {"d" + n: c for n, c in point.cotangents.items()}
-    found = {}
-    with torch.no_grad():
-        for each in backward.lines:
-            if not each.primal:
-                exec(wide_code(each.line.text, "<backward>"), scope)
-                found[each.name] = scope[each.name]
-    return found
 
 
 def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:

@@ -12,7 +12,7 @@ from handgrad.ir import Call, Expr, Line, Static, walk
 from handgrad.spell import spell
 from handgrad.trace import Trace
 
-SIGNS = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "abs")
+SIGNS = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "abs", "sign", "hardswish")
 CLAMPS = ("clamp", "clamp_below", "clamp_above", "clamp_min", "clamp_max", "hardtanh")
 PAIRS = ("maximum", "minimum")
 COMPARISONS = ("gt", "lt", "ge", "le")

@@ -13,8 +13,9 @@ import torch
 from handgrad.check.branches import one_sided, with_far_points
 from handgrad.check.reference import Point, points
 from handgrad.check.run import Run, Write, run_once
+from handgrad.check.scale import in_double, summand_size
 from handgrad.check.statements import Statement
-from handgrad.check.wide import shaken, wide_code
+from handgrad.check.wide import SHAKE, shaken, wide_code
 from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.trace import Trace
@@ -151,6 +152,21 @@ class Judge:
         except HandgradError:
             return None
 
+    @cached_property
+    def in_double(self) -> Mapping[str, Any]:
+        """Return every name after the whole backward pass has run in float64, as it stands."""
+        scope = self.scope_at(self.points[0]) if self.points else {}
+        exact = {"d" + n: g for n, g in in_double(self.trace).items()}
+        scope |= {n: exact[n].clone() for n in self.run.supplied}
+        scope["d" + self.trace.output] = self.trace.upstream.double()
+        try:
+            with torch.no_grad():
+                for code in self.codes:
+                    exec(code, scope)
+        except Exception:  # the user's own code may raise anything
+            return {}
+        return scope
+
     def primal(self, name: str) -> str | None:
         """Return the forward name of a gradient's name, None if it is no gradient."""
         if not name.startswith("d"):
@@ -242,7 +258,21 @@ class Judge:
         again = self.evaluate(name, found.slice, *self.shaken_at(point))
         same = again.shape == value.shape and value.numel()
         moved = float((again - value).abs().max()) if same else 0.0
+        moved = max(moved, self.rounding(found.name, point))
         return moved if math.isfinite(moved) else 0.0
+
+    def rounding(self, primal: str, point: Point) -> float:
+        """Return the rounding of a gradient whose summands cancel."""
+        if self.derived is None:
+            return 0.0
+        try:
+            return SHAKE * summand_size(self.derived, primal, self.given_at(point))
+        except (RuntimeError, TypeError, IndexError):  # a size or mask of another point
+            return 0.0
+
+    def given_at(self, point: Point) -> dict[str, Any]:
+        """Return what statements may read at a point, every gradient included."""
+        return self.scope_at(point) | {"d" + n: c for n, c in point.cotangents.items()}
 
     def shaken_at(self, point: Point) -> tuple[Point, dict[str, torch.Tensor]]:
         """Return a point and its cotangents with their last bits changed."""

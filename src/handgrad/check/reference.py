@@ -118,6 +118,8 @@ def moved(
     value: torch.Tensor, generator: torch.Generator, shift: float, factor: float
 ) -> torch.Tensor:
     """Return a leaf moved by a random part of its size, and beyond a factor of 1 enlarged."""
+    if not value.numel():
+        return value
     size = value.std() if value.numel() > 1 else value.abs()
     noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
     value = value + shift * (float(size) or 1.0) * noise

@@ -78,6 +78,33 @@ def in_steps(
     return found
 
 
+def summand_size(backward: Backward, primal: str, scope: dict[str, Any]) -> float:
+    """Return the largest magnitude of what a derived line adds up.
+
+    Args:
+        backward: the derived backward pass.
+        primal: whose gradient.
+        scope: every forward value and every other gradient.
+    """
+    scope = scope | parts(backward, scope)
+    found = [
+        e for each in backward.lines if each.primal == primal for e in summands(each.line.expr)
+    ]
+    with torch.no_grad():
+        return max((largest(eval(spell(e), scope)) for e in found), default=0.0)
+
+
+def parts(backward: Backward, scope: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return what a derived backward pass has names of its own for, in float64."""
+    scope, found = dict(scope), {}
+    with torch.no_grad():
+        for each in backward.lines:
+            if not each.primal:
+                exec(wide_code(each.line.text, "<backward>"), scope)
+                found[each.name] = scope[each.name]
+    return found
+
+
 def made(backward: Backward) -> set[str]:
     """Return the names of the gradients that a backward pass makes."""
     return {each.name for each in backward.lines if each.primal}
