@@ -26,28 +26,38 @@ class Branch:
     Attributes:
         line: the forward line.
         text: the condition, `x > 0`.
+        needs: the truth values that it should have somewhere.
     """
 
     line: Line
     text: str
+    needs: frozenset[bool] = frozenset({True, False})
 
 
 def branches(trace: Trace) -> tuple[Branch, ...]:
     """Return every condition on which a differentiable line's value depends."""
     found = {
-        (line.text, text): Branch(line, text)
+        (line.text, text): Branch(line, text, needs)
         for line in trace.lines
         if line.differentiable
         for part in walk(line.expr)
         if isinstance(part, Call)
-        for text in conditions(part.op.name, part.args)
+        for text, needs in conditions(part.op.name, part.args)
     }
     return tuple(found.values())
 
 
-def conditions(name: str, args: Mapping[str, object]) -> Iterator[str]:
-    """Yield the conditions of one call."""
+def conditions(name: str, args: Mapping[str, object]) -> Iterator[tuple[str, frozenset[bool]]]:
+    """Yield the conditions of one call, and which truth values each should have somewhere."""
     texts = {k: said(v) for k, v in args.items()}
+    if name == "mul":
+        yield from ((f"{t} != 0", frozenset({True})) for t in texts.values() if t.isidentifier())
+    for text in choices(name, texts):
+        yield text, frozenset({True, False})
+
+
+def choices(name: str, texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield what decides between two branches of a call."""
     if name in SIGNS:
         yield f"{texts['x']} > 0"
     elif name in CLAMPS:
@@ -74,8 +84,10 @@ def said(value: object) -> str:
 
 
 def one_sided(trace: Trace, points: tuple[Point, ...]) -> tuple[Branch, ...]:
-    """Return the conditions that are never true, or never false, at any of some points."""
-    return tuple(b for b in branches(trace) if len({s for p in points for s in sides(b, p)}) == 1)
+    """Return the conditions that never have a truth value that they should have somewhere."""
+    return tuple(
+        b for b in branches(trace) if not b.needs <= {s for p in points for s in sides(b, p)}
+    )
 
 
 def sides(branch: Branch, point: Point) -> set[bool]:
@@ -85,9 +97,12 @@ def sides(branch: Branch, point: Point) -> set[bool]:
             found = eval(branch.text, dict(point.values))
     except Exception:  # a condition on what has no name here
         return {True, False}
-    if not isinstance(found, torch.Tensor) or found.dtype != torch.bool:
-        return {True, False}
-    return set(found.unique().tolist())
+    if isinstance(found, bool):
+        return {found}
+    factor = branch.needs == {True} and isinstance(found, torch.Tensor) and found.dim()
+    if factor or not isinstance(found, torch.Tensor) or found.dtype != torch.bool:
+        return {True, False}  # a tensor of zeros, such as a first hidden state, is no switch
+    return set(found.unique().tolist()) if found.numel() else {True, False}
 
 
 def with_far_points(trace: Trace, points: tuple[Point, ...]) -> tuple[Point, ...]:

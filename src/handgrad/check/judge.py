@@ -239,6 +239,9 @@ class Judge:
             found.error = f"{type(error).__name__}: {error}"
             return found
         found.cuts = self.cuts(name, found)
+        if upto is None and not found.cuts and not any(bool(v.any()) for v in found.values):
+            # zero times a gradient depends on nothing, and is no gradient of what it reads
+            found.cuts = frozenset(map(self.known_primal, self.candidates(name, found.slice)))
         whole = found.cuts | {self.trace.output}
         for point in self.points:
             found.expected.append(point.expected(primal, found.cuts or whole))
@@ -286,6 +289,12 @@ class Judge:
         read = {r for place in places for r in self.body[place].reads}
         return sorted(r for r in read if r != name and self.primal(r) is not None)
 
+    def known_primal(self, name: str) -> str:
+        """Return the forward name of a gradient's name that is known to be one."""
+        primal = self.primal(name)
+        assert primal is not None
+        return primal
+
     def cuts(self, name: str, found: Local) -> frozenset[str]:
         """Return the primals of the gradients that a value really depends on.
 
@@ -293,8 +302,7 @@ class Judge:
         """
         used = set()
         for read in self.candidates(name, found.slice):
-            primal = self.primal(read)
-            assert primal is not None
+            primal = self.known_primal(read)
             if any(map(partial(self.depends, name, primal, found), self.points, found.values)):
                 used.add(primal)
         return frozenset(used)

@@ -61,7 +61,7 @@ def run(
         scope[primal] = value
         reached.update(line.targets)
         for target in line.targets:
-            if target in cuts:
+            if target in cuts and target in cotangents:
                 total = total + (cotangents[target] * scope[target]).sum()
             if target in cuts or target in constant:
                 scope[target] = scope[target].detach()
