@@ -34,6 +34,7 @@ def assess(judge: Judge) -> Report:
         if wrong or row.inherits or assessor.misled(name):
             misled.add(name)
     rows |= at_common_lines(judge, rows)
+    rows |= told_already(judge, rows)
     left_out = [
         Row("d" + leaf, Verdict.TO_DO, expected_shape=tuple(judge.trace.values[leaf].shape))
         for leaf in judge.trace.leaves
@@ -54,6 +55,28 @@ def at_common_lines(judge: Judge, rows: Mapping[str, Row]) -> dict[str, Row]:
         n: replace(rows[n], line=judge.body[place].first_line, number=judge.body[place].line)
         for n, place in common(judge, wrong, right).items()
     }
+
+
+def told_already(judge: Judge, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return the wrong rows whose one proved mistake is another row's, as inheriting it."""
+    first: dict[tuple[int, Diagnosis], str] = {}
+    found: dict[str, Row] = {}
+    for name, row in rows.items():
+        own = judge.body[judge.run.writes[name][-1].statement]
+        if row.verdict.good or row.diagnosis is None or row.number == own.line:
+            continue
+        told = first.setdefault((row.number, row.diagnosis), name)
+        if told != name:
+            found[name] = replace(
+                row,
+                verdict=Verdict.CORRECT,
+                inherits=True,
+                diagnosis=None,
+                note=f"inherits the mistake of line {row.number}",
+                line=own.first_line,
+                number=own.line,
+            )
+    return found
 
 
 class Assessor:
