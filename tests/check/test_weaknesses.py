@@ -148,7 +148,7 @@ def test_w10_sum_of_a_softmax():
 def test_w10_upstream_left_out_where_it_is_one():
     lines = "h = x.tanh(); s = h * 1.0; loss = s.sum()"
     start = "ds = dloss.expand_as(s); dh = ds * 1.0; "
-    assert verdict("dx", lines, start + "dx = dh * (1 - h**2)", x=X) == "correct"
+    assert verdict("dx", lines, start + "dx = dh * (1 - h**2)", x=X).startswith("correct")
     assert verdict("dx", lines, start + "dx = 2 - 2 * h**2", x=X) == "wrong"
 
 

@@ -140,6 +140,8 @@ class Assessor:
         if touched is not None:
             write, diagnosis = touched
             return replace(self.placed(row, write), diagnosis=diagnosis)
+        if not self.judge.points:
+            return self.by_value(row, given, truth)
         local = self.judge.local(name)
         if local.error:
             return replace(row, verdict=Verdict.UNCONFIRMED, note=local.error)
@@ -160,6 +162,14 @@ class Assessor:
             diagnosis = diagnose(self.judge, local, name)
             return replace(guilty_row, diagnosis=diagnosis, note="" if diagnosis else facts(local))
         return self.as_it_ran(row, name, given, truth, local)
+
+    def by_value(self, row: Row, given: torch.Tensor, truth: torch.Tensor) -> Row:
+        """Return the row of a gradient of a forward pass that is not finite anywhere."""
+        verdict, note = verdict_of(given, truth, self.exact, self.scale)
+        if verdict.good or verdict is Verdict.UNTESTED:
+            note = f"{self.judge.trace.output} is not finite, so no line can be tested alone"
+            return replace(row, verdict=Verdict.UNTESTED, note=note)
+        return replace(row, verdict=verdict, note=note)
 
     def misshapen(self, row: Row, name: str, given: torch.Tensor, local: Local) -> Row:
         """Return the row of a gradient of the wrong shape."""
