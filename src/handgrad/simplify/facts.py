@@ -1,0 +1,218 @@
+"""Facts that the forward lines prove, and their use inside sums.
+
+`counts_sum = counts.sum(1)` is a fact about every sum over that axis in which the factors along it
+are just `counts`. What is centred sums to zero; a one-hot row sums to one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from handgrad.simplify.coefficient import Coefficient
+from handgrad.simplify.normal import EMPTY, Key, Poly, bound_count, collect, entry, monomial, number
+from handgrad.simplify.ring import Ring, places
+
+MOST_ROUNDS = 40
+
+
+@dataclass(frozen=True)
+class Fact:
+    """An equation whose left side is a sum over axes.
+
+    Attributes:
+        pattern: the factors along the axes that are summed over.
+        value: what their sum is, at the pattern's free labels.
+        text: the equation in words.
+    """
+
+    pattern: Key
+    value: Poly
+    text: str
+
+
+@dataclass
+class Facts:
+    """The facts learned so far, found by the atoms in them.
+
+    Attributes:
+        without: facts not to be used, by their texts.
+        used: the facts used since it was last cleared, in order.
+    """
+
+    ring: Ring
+    without: frozenset[str] = frozenset()
+    known: dict[frozenset[str], list[Fact]] = field(
+        default_factory=dict[frozenset[str], list[Fact]]
+    )
+    used: dict[str, None] = field(default_factory=dict[str, None])
+    texts: dict[str, None] = field(default_factory=dict[str, None])
+
+    def add(self, pattern: Key, value: Poly, text: str) -> None:
+        """Add a fact."""
+        self.texts[text] = None
+        if text in self.without:
+            return
+        atoms = frozenset(n for (n, _), _ in pattern)
+        self.known.setdefault(atoms, []).append(Fact(pattern, value, text))
+
+    def learn(self, name: str, meaning: Poly, text: str) -> None:
+        """Learn what follows from a name's definition.
+
+        Args:
+            name: an atom.
+            meaning: what it is, at its own labels.
+            text: how the definition reads.
+        """
+        ring = self.ring
+        me = monomial([((name, places(ring.axes[name])), Fraction(1))])
+        sums = [(key, c) for key, c in meaning.terms.items() if bound_count(key)]
+        if len(sums) == 1:
+            ((key, c),) = sums
+            inside, outside = parted(key)
+            others = Poly({k: v for k, v in meaning.terms.items() if k != key})
+            rest = monomial((place, -power) for place, power in outside)
+            if inside and free_labels(inside) >= free_labels(key):
+                self.add(inside, ((me - others) * rest).scale(c.inverse()), text)
+        if len(meaning.terms) > 1:
+            self.learn_total(name, me, meaning)
+
+    def learn_total(self, name: str, me: Poly, meaning: Poly) -> None:
+        """Learn whether a sum is nothing or little once it is summed along an axis."""
+        for k, size in enumerate(self.ring.axes[name]):
+            label = k - len(self.ring.axes[name])
+            if not size:
+                continue
+            before = dict(self.used)
+            total = self.reduce(meaning.sum_over(label, size))
+            self.used = before
+            if not total.terms or (total.pointwise and len(total.terms) == 1 and () in total.terms):
+                only = me.sum_over(label, size).single
+                assert only is not None
+                shown = self.shown(name)
+                value = "0" if not total.terms else "a constant"
+                self.add(only[0], total, f"{shown} sums to {value} over dim {k}")
+
+    def shown(self, name: str) -> str:
+        """Return an atom's name in words."""
+        return self.ring.texts.get(name, name) if name[0] != "_" else "the difference"
+
+    def learn_one_hot(self, name: str) -> None:
+        """Learn that a one-hot has a single 1 in each row."""
+        axes = self.ring.axes[name]
+        only = monomial([((name, places(axes)), Fraction(1))]).sum_over(-1, axes[-1]).single
+        assert only is not None
+        text = f"a one-hot row of {self.ring.texts[name]} sums to 1"
+        self.add(only[0], number(1), text)
+
+    def reduce(self, poly: Poly) -> Poly:
+        """Sum out every bound label whose factors match a fact, until none does."""
+        for _ in range(MOST_ROUNDS):
+            changed = False
+            rows: list[tuple[Key, Coefficient]] = []
+            for key, c in poly.terms.items():
+                new = self.one(key) if bound_count(key) else None
+                if new is None:
+                    rows.append((key, c))
+                else:
+                    changed = True
+                    rows += [(k, v * c) for k, v in new.terms.items()]
+            if not changed:
+                return poly
+            poly = Poly(collect(rows))
+        return poly
+
+    def one(self, key: Key) -> Poly | None:
+        """Apply one fact to a monomial, None if none applies."""
+        for group, rest in groups(key):
+            atoms = frozenset(n for (n, _), _ in group)
+            for fact in self.known.get(atoms, ()):
+                to = match(fact.pattern, group)
+                if to is None:
+                    continue
+                self.used[fact.text] = None
+                rows = []
+                for k, c in fact.value.terms.items():
+                    moved = tuple(((n, tuple(to.get(i, i) for i in at)), p) for (n, at), p in lift(k, key))
+                    rows.append(entry((*rest, *moved), c))
+                return Poly(collect(rows)) if rows else EMPTY
+        return None
+
+
+def lift(value: Key, key: Key) -> Key:
+    """Return a fact's value with its own bound labels above those of a monomial."""
+    offset = bound_count(key)
+    if not bound_count(value):
+        return value
+    return tuple(((n, tuple(i + offset if i >= 0 else i for i in at)), p) for (n, at), p in value)
+
+
+def parted(key: Key) -> tuple[Key, Key]:
+    """Return the factors of a monomial that have a bound label, and those that have none."""
+    inside = tuple(f for f in key if max(f[0][1], default=-1) >= 0)
+    return inside, tuple(f for f in key if f not in inside)
+
+
+def free_labels(key: Key) -> set[int]:
+    """Return the free labels in a monomial."""
+    return {i for (_, at), _ in key for i in at if -99 < i < 0}
+
+
+def groups(key: Key) -> Iterator[tuple[Key, Key]]:
+    """Yield for each few bound labels the factors along them, and the other factors."""
+    bound = range(bound_count(key))
+    for count in range(1, min(len(bound), 3) + 1):
+        for labels in itertools.combinations(bound, count):
+            group = tuple(f for f in key if not set(labels).isdisjoint(f[0][1]))
+            if closed(group, labels):
+                yield group, tuple(f for f in key if f not in group)
+
+
+def closed(group: Key, labels: tuple[int, ...]) -> bool:
+    """Tell whether labels belong together: a factor ties each to another of them."""
+    if len(labels) == 1:
+        return True
+    tied = [set(labels) & set(at) for (n, at), _ in group if n[0] != "#"]
+    return all(any(label in t and len(t) > 1 for t in tied) for label in labels)
+
+
+def match(pattern: Key, group: Key) -> dict[int, int] | None:
+    """Return which labels to put for a pattern's so that it becomes a group of factors."""
+    if len(pattern) != len(group):
+        return None
+
+    def go(left: Key, have: Key, to: Mapping[int, int]) -> dict[int, int] | None:
+        if not left:
+            values = list(to.values())
+            return dict(to) if len(set(values)) == len(values) else None
+        (name, at), power = left[0]
+        for k, ((other, there), p) in enumerate(have):
+            if other != name or p != power or len(at) != len(there):
+                continue
+            new = unify(at, there, to)
+            if new is not None:
+                found = go(left[1:], (*have[:k], *have[k + 1 :]), new)
+                if found is not None:
+                    return found
+        return None
+
+    return go(pattern, group, {})
+
+
+def unify(
+    at: tuple[int, ...], there: tuple[int, ...], to: Mapping[int, int]
+) -> dict[int, int] | None:
+    """Return the labels with those added that make one reading another; None where that fails."""
+    new = dict(to)
+    for i, j in zip(at, there, strict=True):
+        if i == -99 or j == -99:
+            if i != j:
+                return None
+            continue
+        if (i >= 0) != (j >= 0) and i >= 0:
+            return None  # what the fact sums over must be summed over here
+        if new.setdefault(i, j) != j:
+            return None
+    return new

@@ -1,0 +1,401 @@
+"""From a normal form back to text: names for products, common factors out, fewest operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from handgrad.simplify.coefficient import ONE, Coefficient, symbol
+from handgrad.simplify.normal import ABSENT, Key, Place, Poly, bound_count, monomial
+from handgrad.simplify.placing import Frame, frame_of, placed
+from handgrad.simplify.ring import Ring, compacted, places, spread
+from handgrad.simplify.text import (
+    ATOM,
+    POWER,
+    Piece,
+    coefficient_pieces,
+    joined,
+    multiplied,
+    raised,
+)
+from handgrad.simplify.words import Pick, Vocabulary, Word
+
+MOST_SUMMANDS = 12
+DEPTH = 3
+
+
+class Unwritable(Exception):
+    """A normal form that the printer has no text for."""
+
+
+@dataclass
+class Refold:
+    """Write normal forms in the words of a vocabulary.
+
+    Attributes:
+        sizes: the text of each size symbol.
+        scales: try taking coefficients out of brackets.
+    """
+
+    ring: Ring
+    vocabulary: Vocabulary
+    sizes: Mapping[str, str]
+    memo: dict[tuple[object, int], Piece | None] = field(
+        default_factory=dict[tuple[object, int], "Piece | None"]
+    )
+
+    def show(self, poly: Poly, rank: int | None = None) -> Piece:
+        """Return the cheapest text of a sum.
+
+        Args:
+            poly: the sum, its free labels where they are to stay.
+            rank: how many axes the result may have, where that matters.
+
+        Raises:
+            Unwritable: there is none.
+        """
+        found = self.build(poly, DEPTH, rank)
+        if found is None:
+            raise Unwritable
+        return found
+
+    def build(self, poly: Poly, depth: int, rank: int | None = None) -> Piece | None:
+        """Return the cheapest text, None if there is none."""
+        if not poly.terms:
+            return Piece("0", ATOM, 0)
+        key = (poly.key, depth if rank is None else 100 * depth + rank)
+        if key not in self.memo:
+            options = [p for p in self.options(poly, depth, rank) if p is not None]
+            self.memo[key] = min(options, key=lambda p: p.rank, default=None)
+        return self.memo[key]
+
+    def options(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
+        """Yield ways to write a sum."""
+        yield self.flat(poly, rank)
+        if len(poly.terms) < 2 or depth == 0 or len(poly.terms) > MOST_SUMMANDS:
+            return
+        common = shared(list(poly.terms))
+        for outer in [common, {}] if common else [{}]:
+            rest = poly * monomial((place, -p) for place, p in outer.items())
+            for scale in scales(rest):
+                if outer or scale != ONE:
+                    inner = self.build(rest.scale(scale.inverse()), depth - 1, rank)
+                    factor = monomial(outer.items(), scale)
+                    yield self.outside(factor, inner, rank)
+        if not common:
+            yield from self.partly(poly, depth, rank)
+
+    def outside(self, factor: Poly, inner: Piece | None, rank: int | None) -> Piece | None:
+        """Write a common factor times what is left in brackets."""
+        if inner is None:
+            return None
+        ((key, c),) = factor.terms.items()
+        return self.product(key, c, [inner], rank)
+
+    def partly(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
+        """Yield ways to take a factor out of some of the terms."""
+        tried: set[tuple[tuple[Place, Fraction], ...]] = set()
+        keys = list(poly.terms)
+        for i, a in enumerate(keys):
+            for b in keys[i + 1 :]:
+                common = shared([a, b])
+                mark = tuple(sorted(common.items()))
+                if not common or mark in tried:
+                    continue
+                tried.add(mark)
+                chosen = [k for k in keys if divides(common, k)]
+                group = Poly({k: poly.terms[k] for k in chosen})
+                rest = Poly({k: c for k, c in poly.terms.items() if k not in chosen})
+                one, other = self.build(group, depth - 1, rank), self.build(rest, depth - 1, rank)
+                if one is not None and other is not None:
+                    yield added(one, other)
+
+    def flat(self, poly: Poly, rank: int | None) -> Piece | None:
+        """Write a sum term by term."""
+        if len(poly.terms) == 1:
+            ((key, c),) = poly.terms.items()
+            return self.product(key, c, [], rank)
+        terms: list[tuple[bool, Piece]] = []
+        for key, c in sorted(poly.terms.items(), key=lambda t: (bound_count(t[0]), len(t[0]), t[0])):
+            minus = c.negative
+            piece = self.product(key, -c if minus else c, [], rank)
+            if piece is None:
+                return None
+            terms.append((minus, piece))
+        return joined(terms)
+
+    def product(
+        self, key: Key, c: Coefficient, inner: list[Piece], rank: int | None
+    ) -> Piece | None:
+        """Write a product of a coefficient, a monomial and pieces in brackets."""
+        self.enrich(key)
+        picks = self.vocabulary.cover(key, lambda word: self.piece(word).cost)
+        if picks is None:
+            return None
+        for pick in picks:
+            c = c * power_of(pick.word.by, pick.power).inverse() if pick.word.by != ONE else c
+        minus, c = c.negative, (-c if c.negative else c)
+        over, under, c = self.factors(key, picks, c, rank) or (None, None, c)
+        if over is None or under is None:
+            return None
+        top, bottom = coefficient_pieces(c, self.sizes)
+        parts = [*top, *over, *inner]
+        if minus:
+            parts = negated(parts, top)
+        return multiplied(parts, [*under, *bottom])
+
+    def factors(
+        self, key: Key, picks: list[Pick], c: Coefficient, rank: int | None
+    ) -> tuple[list[Piece], list[Piece], Coefficient] | None:
+        """Write the words of a product: those above the line, those below, the coefficient left."""
+        over: list[Piece] = []
+        under: list[Piece] = []
+        grouped: list[Pick] = []
+        for pick in picks:
+            if any(label >= 0 for label in pick.at):
+                grouped.append(pick)
+                continue
+            piece = placed(self.piece(pick.word), pick, None)
+            if piece is None:
+                return None
+            put(piece, pick.power, over, under)
+        for group in connected(grouped):
+            done = self.summed(key, group, c, rank)
+            if done is None:
+                return None
+            piece, c = done
+            over.append(piece)
+        return over, under, c
+
+    def summed(
+        self, key: Key, group: list[Pick], c: Coefficient, rank: int | None
+    ) -> tuple[Piece, Coefficient] | None:
+        """Write a sum over axes of a product of words; a mean where the coefficient asks for it."""
+        frame = frame_of(group, rank)
+        if frame is None:
+            return None
+        over: list[Piece] = []
+        under: list[Piece] = []
+        for pick in group:
+            piece = placed(self.piece(pick.word), pick, frame)
+            if piece is None:
+                return None
+            put(piece, pick.power, over, under)
+        inner = multiplied(over, under)
+        sizes = ONE
+        for (name, at), _ in key:
+            if name[0] == "#" and at[0] in frame.bound:
+                sizes = sizes * symbol(name[1:])
+        whole = c * sizes
+        mean = simpler(whole, c)
+        text = f"{inner.at(ATOM)}.{'mean' if mean else 'sum'}({frame.arguments})"
+        return Piece(text, ATOM, inner.cost + 1, inner.reads), whole if mean else c
+
+    def piece(self, word: Word) -> Piece:
+        """Return a word's text; that of an atom without a name is what it stands for."""
+        if word.piece is not None:
+            return word.piece
+        key = (("word", word.name), 0)
+        if key not in self.memo:
+            made = self.ring.made[word.name]
+            inner = self.show(made.at(made.home))
+            self.memo[key] = inner if made.how == "sum" else applied(made.how, inner)
+        found = self.memo[key]
+        assert found is not None
+        return found
+
+    def enrich(self, key: Key) -> None:
+        """Add words for the exponentials in a monomial: one for all together, softmax, sigmoid."""
+        known = {word.key for word in self.vocabulary.words}
+        for word in self.functions(key):
+            if word.key not in known:
+                known.add(word.key)
+                self.vocabulary.add(word)
+
+    def functions(self, key: Key) -> Iterator[Word]:
+        """Yield the words for functions that a monomial may be written with."""
+        exponents = [(place, power, self.exponent(place)) for place, power in key]
+        chosen = [(place, power, e) for place, power, e in exponents if e is not None]
+        if chosen and all(power.denominator == 1 for _, power, _ in chosen):
+            yield from self.exponential(chosen)
+        for (name, _), _ in key:
+            meaning = self.ring.meaning(name)
+            if meaning is not None:
+                yield from self.softmax(name, meaning)
+                yield from self.sigmoid(name, meaning)
+
+    def exponent(self, place: Place) -> Poly | None:
+        """Return the logarithm of an atom, if it has a plain one."""
+        name, at = place
+        made = self.ring.made.get(name)
+        if made is not None and made.how == "exp":
+            return made.at(at)
+        inner = monomial([(place, Fraction(1))])
+        log = self.ring.found.get(("log", compacted(inner).key))
+        if log is None or all(w.name == log for w in self.vocabulary.by_atom.get(log, ())):
+            return None
+        return monomial([((log, tuple(i for i in at if i != ABSENT)), Fraction(1))])
+
+    def exponential(self, chosen: list[tuple[Place, Fraction, Poly]]) -> Iterator[Word]:
+        """Yield the word for e to the sum of several exponents."""
+        (name, at), _, _ = max(chosen, key=lambda c: sum(i != ABSENT for i in c[0][1]))
+        to = {i: k for i, k in zip(at, self.ring.home(name), strict=True) if i != ABSENT}
+        if any(i not in to and i != ABSENT for (_, at), _, _ in chosen for i in at):
+            return
+        total = Poly({})
+        for _, power, exponent in chosen:
+            total = total + exponent.scale(Coefficient((((), power),)))
+        inner = self.build(total.relabel(to), DEPTH - 1)
+        key = monomial((place, power) for place, power, _ in chosen).relabel(to)
+        only = key.single
+        if inner is not None and only is not None:
+            piece = applied("exp", inner)
+            yield Word(piece.text, only[0], spread(tuple(sorted(to.values()))), piece=piece)
+
+    def softmax(self, name: str, meaning: Poly) -> Iterator[Word]:
+        """Yield the word for an exponential over its sum along an axis."""
+        only = meaning.single
+        if only is None or only[1] != ONE or len(only[0]) != 2:
+            return
+        (_, (place, power)) = only[0]
+        made = self.ring.made.get(place[0])
+        if made is None or made.how != "exp" or power != 1 or place[1].count(0) != 1:
+            return
+        home = made.home
+        along = home[place[1].index(0)]
+        inner = self.build(made.at(home), DEPTH - 1)
+        own = tuple(i for i in home if i != along)
+        free = [i for i in self.ring.axes[name] if i]
+        if inner is None or len(free) != len(own):
+            return
+        if name not in self.ring.made:
+            own = tuple(ABSENT if not a else next(rest) for a in self.ring.axes[name]) if (rest := iter(own)) else own
+        whole = monomial([((place[0], home), Fraction(1)), ((name, own), Fraction(-1))])
+        rank = -min(home)
+        dim = along + rank if rank < 3 else along
+        piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 3, inner.reads)
+        (key,) = whole.terms
+        yield Word(piece.text, key, spread(home), piece=piece)
+
+    def sigmoid(self, name: str, meaning: Poly) -> Iterator[Word]:
+        """Yield the words for u / (1 + u) and 1 / (1 + u), where u is an exponential."""
+        if len(meaning.terms) != 2 or meaning.terms.get(()) != ONE:
+            return
+        (key,) = [k for k in meaning.terms if k]
+        if len(key) != 1 or key[0][1] != 1 or meaning.terms[key] != ONE:
+            return
+        made = self.ring.made.get(key[0][0][0])
+        if made is None or made.how != "exp":
+            return
+        home = made.home
+        rest = dict(zip(key[0][0][1], home, strict=True))
+        under = tuple(rest.get(i, i) for i in self.labels_of(name))
+        for sign, factors in (
+            (1, [((key[0][0][0], home), Fraction(1)), ((name, under), Fraction(-1))]),
+            (-1, [((name, under), Fraction(-1))]),
+        ):
+            inner = self.build(made.at(home).scale(Coefficient((((), Fraction(sign)),))), DEPTH - 1)
+            if inner is not None:
+                piece = Piece(f"torch.sigmoid({inner.text})", ATOM, inner.cost + 1, inner.reads)
+                (whole,) = monomial(factors).terms
+                yield Word(piece.text, whole, spread(home), piece=piece)
+
+    def labels_of(self, name: str) -> tuple[int, ...]:
+        """Return the labels at which an atom's meaning is given."""
+        made = self.ring.made.get(name)
+        return places(self.ring.axes[name]) if made is None else tuple(range(-len(made.home), 0))
+
+
+def applied(how: str, inner: Piece) -> Piece:
+    """Return a function of a piece."""
+    if how in ("exp", "log"):
+        return Piece(f"{inner.at(ATOM)}.{how}()", ATOM, inner.cost + 1, inner.reads)
+    return Piece(how.format(inner.text), ATOM, inner.cost + 1, inner.reads)
+
+
+def put(piece: Piece, power: Fraction, over: list[Piece], under: list[Piece]) -> None:
+    """Add a piece to a product as often as its power says."""
+    if power.denominator == 1 and abs(power) <= 3:
+        (over if power > 0 else under).extend([piece] * int(abs(power)))
+    else:
+        over.append(raised(piece, power))
+
+
+def negated(parts: list[Piece], top: list[Piece]) -> list[Piece]:
+    """Return a product with a minus in front; in front of a number it costs nothing."""
+    first, *rest = parts or [Piece("1", ATOM, 0)]
+    free = bool(top) or not parts
+    text = f"-{first.at(POWER)}" if first.level != 11 or not top else f"-{first.text}"
+    level = 12 if first.level != 11 or not top else 11
+    return [Piece(text, level, first.cost + (0 if free else 1), first.reads), *rest]
+
+
+def added(one: Piece, other: Piece) -> Piece:
+    """Return the sum of two pieces; one that starts with a minus goes second."""
+    if one.text.startswith("-") and not other.text.startswith("-"):
+        one, other = other, one
+    text, reads = f"{one.text} + {other.text}", one.reads | other.reads
+    cost = one.cost + other.cost + 1
+    if other.text.startswith("-") and other.level != 10:
+        return Piece(f"{one.text} - {other.text[1:]}", 10, cost - 1, reads)
+    if other.text.startswith("-"):
+        return Piece(f"{one.text} - {other.text[1:]}", 10, cost - 1, reads)
+    return Piece(text, 10, cost, reads)
+
+
+def shared(keys: list[Key]) -> dict[Place, Fraction]:
+    """Return the factors without bound labels that all monomials have, at their least power."""
+    found: dict[Place, Fraction] = {}
+    first, *others = (dict(key) for key in keys)
+    for place, power in first.items():
+        if max(place[1], default=-1) >= 0:
+            continue
+        powers = [power, *(other.get(place, Fraction(0)) for other in others)]
+        if all(p * power > 0 for p in powers):
+            found[place] = min(powers, key=abs)
+    return found
+
+
+def divides(common: Mapping[Place, Fraction], key: Key) -> bool:
+    """Tell whether a monomial has these factors."""
+    have = dict(key)
+    return all(have.get(p, Fraction(0)) * q > 0 and abs(have[p]) >= abs(q) for p, q in common.items())
+
+
+def scales(poly: Poly) -> list[Coefficient]:
+    """Return the coefficients that may be taken out of a sum."""
+    found = {ONE: None}
+    for c in poly.terms.values():
+        found[c] = None
+        found[-c] = None
+    return list(found)[:9]
+
+
+def power_of(c: Coefficient, power: Fraction) -> Coefficient:
+    """Return a coefficient to a whole power."""
+    return c ** int(power)
+
+
+def simpler(a: Coefficient, b: Coefficient) -> bool:
+    """Tell whether a coefficient has fewer parts than another."""
+
+    def parts(c: Coefficient) -> int:
+        return sum(abs(p) for t, _ in c.terms for _, p in t) + 2 * len(c.under) + len(c.terms)
+
+    return parts(a) < parts(b)
+
+
+def connected(picks: list[Pick]) -> list[list[Pick]]:
+    """Return picks in groups that share bound labels."""
+    groups: list[tuple[set[int], list[Pick]]] = []
+    for pick in picks:
+        labels = {i for i in pick.at if i >= 0}
+        touching = [g for g in groups if g[0] & labels]
+        merged = labels.union(*(g[0] for g in touching))
+        members = [p for g in touching for p in g[1]] + [pick]
+        groups = [g for g in groups if g not in touching] + [(merged, members)]
+    return [members for _, members in groups]
+
+
+__all__ = ["Frame", "Refold", "Unwritable"]

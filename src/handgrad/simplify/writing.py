@@ -1,0 +1,271 @@
+"""The lines of a simplified backward pass, each the cheapest that was found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.derive import Backward, BackwardLine
+from handgrad.errors import NoRule
+from handgrad.ir import Expr, Line, Name, names
+from handgrad.ops import TABLE
+from handgrad.ops.numbers import write
+from handgrad.ops.term import Term, building
+from handgrad.simplify.coefficient import ONE
+from handgrad.simplify.count import count
+from handgrad.simplify.identities import alternatives
+from handgrad.simplify.normal import Poly, TooLarge
+from handgrad.simplify.program import Lowered, Reading
+from handgrad.simplify.refold import Refold, Unwritable
+from handgrad.simplify.text import Piece
+from handgrad.simplify.words import Vocabulary, Word
+from handgrad.spell import spell
+
+CHEAPER = 1e-6
+
+
+@dataclass
+class Writing:
+    """Write the roots of a reading, in order.
+
+    Attributes:
+        unit: the upstream gradient is 1 and is left out.
+        lines: the lines so far.
+    """
+
+    reading: Reading
+    unit: bool
+    textbook: bool = False
+    lines: list[BackwardLine] = field(default_factory=list[BackwardLine])
+    written: dict[str, str] = field(default_factory=dict[str, str])
+    emitted: set[str] = field(default_factory=set[str])
+
+    def write(self) -> tuple[BackwardLine, ...]:
+        """Return the lines."""
+        for name, low in self.reading.lowered.items():
+            if low.root:
+                self.root(name, low)
+        return self.alive()
+
+    def refold(self, extra: tuple[Word, ...] = ()) -> Refold:
+        """Return a printer whose words are the names assigned so far."""
+        reading = self.reading
+        late = {n for n in reading.lowered if n not in self.emitted}
+        if self.textbook:
+            late |= set(reading.lowered)
+        vocabulary = Vocabulary()
+        for word in (*reading.vocabulary.words, *extra):
+            if word.name not in late or word in extra or not reading.lowered[word.name].line.primal:
+                vocabulary.add(word)
+        return Refold(reading.ring, vocabulary, reading.shown)
+
+    def bare(self, poly: Poly) -> Poly:
+        """Leave out an upstream gradient that is 1."""
+        if not self.unit:
+            return poly
+        start = self.reading.start
+
+        def drop(key: Any) -> Poly | None:
+            kept = tuple(f for f in key if f[0][0] != start)
+            return None if len(kept) == len(key) else Poly({kept: ONE})
+
+        return poly.each(drop)
+
+    def root(self, name: str, low: Lowered) -> None:
+        """Write one root: the cheapest form, or the lines that were there where none is cheaper."""
+        old = self.slice(name)
+        before = sum(self.cost(each) for each in old)
+        best = self.best(low, before)
+        if best is None:
+            for each in old:
+                self.append(each)
+        else:
+            for line in best:
+                self.append(line)
+        self.emitted.add(name)
+
+    def append(self, line: BackwardLine) -> None:
+        """Add a line, once."""
+        if line.name not in {each.name for each in self.lines}:
+            self.lines.append(line)
+            self.emitted.add(line.name)
+
+    def slice(self, name: str) -> list[BackwardLine]:
+        """Return the lines that a root is made by and that have no line yet, in order."""
+        lines = {each.name: each for each in self.reading.backward.lines}
+        wanted, found = [name], set[str]()
+        while wanted:
+            each = wanted.pop()
+            if each in lines and each not in found and (each == name or each not in self.emitted):
+                found.add(each)
+                wanted += [n for n in names(lines[each].line.expr) if n not in self.emitted]
+        return [each for each in self.reading.backward.lines if each.name in found]
+
+    def cost(self, each: BackwardLine) -> float:
+        """Return how many operations a line does."""
+        text = each.line.text.partition(" = ")[2]
+        return count(text, self.reading.backward.trace.program.scalars)
+
+    def best(self, low: Lowered, before: float) -> list[BackwardLine] | None:
+        """Return the lines of the cheapest form, None where the ones that were there stay."""
+        rank = len(low.line.shape)
+        found: list[tuple[tuple[float, int, int, str], list[BackwardLine]]] = []
+        for poly in alternatives(self.reading, self.bare(low.poly)):
+            for lines in self.forms(low, poly, rank):
+                lines = self.with_parts(lines)
+                cost = sum(self.cost(each) for each in lines)
+                text = "\n".join(each.line.text for each in lines)
+                reads = {n for each in lines for n in names(each.line.expr)}
+                found.append(((cost, len(reads), len(text), text), lines))
+        if not found:
+            return None
+        rank_of, lines = min(found, key=lambda f: f[0])
+        old = self.slice(low.line.name)
+        if (rank_of[0], len(lines)) >= (before, len(old)) and rank_of[0] + CHEAPER >= before:
+            return None
+        return lines
+
+    def with_parts(self, lines: list[BackwardLine]) -> list[BackwardLine]:
+        """Return lines with those before them that make the forward parts that they read."""
+        known = {each.name: each for each in self.reading.backward.lines if not each.primal}
+        made = {each.name for each in lines} | self.emitted
+        wanted = [n for each in lines for n in names(each.line.expr)]
+        found: dict[str, BackwardLine] = {}
+        while wanted:
+            name = wanted.pop()
+            if name in known and name not in made and name not in found:
+                found[name] = known[name]
+                wanted += names(known[name].line.expr)
+        return [each for n, each in known.items() if n in found] + lines
+
+    def forms(self, low: Lowered, poly: Poly, rank: int) -> list[list[BackwardLine]]:
+        """Return ways to write a root: alone, and with cotangents that it had on the way."""
+        found = []
+        refold = self.refold()
+        plain = self.line(refold, low, poly, rank)
+        if plain is not None:
+            found.append([plain])
+        extra = self.helpers(low, poly)
+        for words in [extra, *([w] for w in extra if len(extra) > 1)]:
+            if not words:
+                continue
+            whole = self.line(self.refold(tuple(words)), low, poly, rank)
+            if whole is None:
+                continue
+            used = [w for w in words if w.name in names(whole.line.expr)]
+            made = [self.helper(refold, w) for w in used]
+            if used and all(m is not None for m in made):
+                found.append([*(m for m in made if m is not None), whole])
+        return found
+
+    def helpers(self, low: Lowered, poly: Poly) -> list[Word]:
+        """Return the products among the lines of a root: they may keep their line if that helps."""
+        reading = self.reading
+        found = []
+        for each in self.slice(low.line.name)[:-1]:
+            other = reading.lowered[each.name]
+            bare = self.bare(other.poly)
+            if each.primal and bare.single and bare.pointwise and bare.atoms <= poly.atoms:
+                word = reading.word(each.name, bare)
+                if len(word.key) > 1:
+                    found.append(word)
+        return found
+
+    def helper(self, refold: Refold, word: Word) -> BackwardLine | None:
+        """Return the line of a product."""
+        low = self.reading.lowered[word.name]
+        return self.line(refold, low, self.bare(low.poly), len(low.line.shape))
+
+    def line(self, refold: Refold, low: Lowered, poly: Poly, rank: int) -> BackwardLine | None:
+        """Return a line that assigns a normal form; None if it cannot be written in its shape."""
+        try:
+            piece = refold.show(poly, rank)
+        except (Unwritable, TooLarge):
+            return None
+        expr = self.built(piece, low.line.line.expr, low.line)
+        if expr is None:
+            return None
+        old = low.line
+        line = Line((old.name,), expr, f"{old.name} = {spell(expr)}")
+        return BackwardLine(line, old.primal, old.forward, old.contributions)
+
+    def built(self, piece: Piece, like: Expr, each: BackwardLine) -> Expr | None:
+        """Return a text as an expression in the shape and dtype that it must have."""
+        name = each.primal or each.name
+        attempts = [f"({piece.text})"]
+        if each.primal:
+            attempts = [*attempts, f"({piece.text}).expand_as({name})"]
+        if piece.text == "0":
+            attempts = [f"torch.zeros_like({name})"]
+        elif not like.dtype.is_floating_point:
+            return None
+        elif each.primal:
+            attempts.append(f"({piece.text}).type_as({name})")
+        for text in attempts:
+            found = self.parsed(text)
+            if found is not None and found.shape == like.shape and found.dtype == like.dtype:
+                return found
+        return None
+
+    def parsed(self, text: str) -> Expr | None:
+        """Return a text as an expression, None if torch refuses it."""
+        scope = Scope(self.reading)
+        try:
+            with building(TABLE):
+                value = eval(compile(text, "<line>", "eval"), {"torch": torch, "F": F}, scope)
+        except (NoRule, RuntimeError, IndexError, TypeError):
+            return None
+        return value.expr if isinstance(value, Term) else None
+
+    def alive(self) -> tuple[BackwardLine, ...]:
+        """Return the lines that something needs."""
+        trace = self.reading.backward.trace
+        wanted = {"d" + name for name in trace.leaves} | {"d" + trace.output}
+        kept: list[BackwardLine] = []
+        for each in reversed(self.lines):
+            if each.name in wanted or each.primal in trace.leaves:
+                kept.append(each)
+                wanted |= set(names(each.line.expr))
+        return tuple(reversed(kept))
+
+
+class Scope(Mapping[str, Any]):
+    """The names of a program as terms and numbers."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        trace = reading.backward.trace
+        self.scalars = {n: write(v, n) for n, v in trace.program.scalars.items()}
+        self.shapes: dict[str, Callable[[], Name]] = {}
+        for name, value in trace.values.items():
+            self.put(name, tuple(value.shape), value.dtype)
+        out = trace.values[trace.output]
+        self.put(reading.start, tuple(out.shape), out.dtype)
+        for each in reading.backward.lines:
+            self.put(each.name, each.line.expr.shape, each.line.expr.dtype)
+
+    def put(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Add a tensor."""
+        self.shapes[name] = lambda: Name(name, shape, dtype)
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.shapes:
+            return Term(self.shapes[name]())
+        if name in self.scalars:
+            return self.scalars[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Any:
+        return iter([*self.shapes, *self.scalars])
+
+    def __len__(self) -> int:
+        return len(self.shapes) + len(self.scalars)
+
+
+def as_backward(backward: Backward, lines: tuple[BackwardLine, ...]) -> Backward:
+    """Return a backward pass with other lines."""
+    return Backward(backward.trace, lines, backward.opaque, backward.start)
