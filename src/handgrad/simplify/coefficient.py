@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 Powers: TypeAlias = tuple[tuple[str, int], ...]
 """Powers of symbols, by symbol; a power may be negative."""
-Terms: TypeAlias = tuple[tuple[Powers, Fraction], ...]
+Rational: TypeAlias = Fraction | int
+Terms: TypeAlias = tuple[tuple[Powers, Rational], ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Coefficient:
             return Fraction(0)
         if self.under or len(self.terms) > 1 or self.terms[0][0]:
             return None
-        return self.terms[0][1]
+        return Fraction(self.terms[0][1])
 
     @property
     def negative(self) -> bool:
@@ -79,13 +80,13 @@ class Coefficient:
         """
         if not self.terms:
             raise ZeroDivisionError("one over zero")
-        top: Terms = (((), Fraction(1)),)
+        top: Terms = (((), 1),)
         for factor, power in self.under:
             for _ in range(power):
                 top = product(top, factor)
         outer, inner = primitive(self.terms)
         powers, scale = outer
-        flipped: Terms = ((tuple((s, -p) for s, p in powers), 1 / scale),)
+        flipped: Terms = ((tuple((s, -p) for s, p in powers), ratio(1, scale)),)
         under = {} if len(inner) == 1 else {inner: 1}
         return reduced(product(top, flipped), under)
 
@@ -123,21 +124,27 @@ def evaluated(terms: Terms, numbers: Mapping[str, float]) -> float:
     return total
 
 
-def constant(value: Fraction | int) -> Coefficient:
+def constant(value: Rational) -> Coefficient:
     """Return a rational number."""
-    return Coefficient((((), Fraction(value)),) if value else ())
+    return Coefficient((((), ratio(value, 1)),) if value else ())
+
+
+def ratio(a: Rational, b: Rational) -> Rational:
+    """Return a quotient, a whole number as such: that is quicker to work with."""
+    value = Fraction(a, b)
+    return value.numerator if value.denominator == 1 else value
 
 
 def symbol(name: str) -> Coefficient:
     """Return a number known by name."""
-    return Coefficient(((((name, 1),), Fraction(1)),))
+    return Coefficient(((((name, 1),), 1),))
 
 
 ZERO = constant(0)
 ONE = constant(1)
 
 
-def ordered(terms: Mapping[Powers, Fraction]) -> Terms:
+def ordered(terms: Mapping[Powers, Rational]) -> Terms:
     """Return terms in order, highest powers first, the constant last, without zeros."""
     kept = [(p, c) for p, c in terms.items() if c]
     return tuple(sorted(kept, key=lambda t: (-sum(p for _, p in t[0]), t[0])))
@@ -147,17 +154,17 @@ def added(a: Terms, b: Terms) -> Terms:
     """Return the sum of two sums."""
     total = dict(a)
     for powers, scale in b:
-        total[powers] = total.get(powers, Fraction(0)) + scale
+        total[powers] = total.get(powers, 0) + scale
     return ordered(total)
 
 
 def product(a: Terms, b: Terms) -> Terms:
     """Return the product of two sums."""
-    total: dict[Powers, Fraction] = {}
+    total: dict[Powers, Rational] = {}
     for p, c in a:
         for q, d in b:
             powers = times(p, q)
-            total[powers] = total.get(powers, Fraction(0)) + c * d
+            total[powers] = total.get(powers, 0) + c * d
     return ordered(total)
 
 
@@ -171,14 +178,14 @@ def times(p: Powers, q: Powers, sign: int = 1) -> Powers:
     return tuple(sorted((s, n) for s, n in total.items() if n))
 
 
-def primitive(terms: Terms) -> tuple[tuple[Powers, Fraction], Terms]:
+def primitive(terms: Terms) -> tuple[tuple[Powers, Rational], Terms]:
     """Return what all terms have in common, and the sum without it."""
     low: dict[str, int] = {}
     for name in {s for powers, _ in terms for s, _ in powers}:
         low[name] = min(dict(powers).get(name, 0) for powers, _ in terms)
     common = tuple(sorted((s, p) for s, p in low.items() if p))
     scale = terms[0][1]
-    inner = ordered({times(p, common, -1): c / scale for p, c in terms})
+    inner = ordered({times(p, common, -1): ratio(c, scale) for p, c in terms})
     return (common, scale), inner
 
 
@@ -201,13 +208,16 @@ def reduced(terms: Terms, under: Mapping[Terms, int]) -> Coefficient:
 
 def divided(terms: Terms, factor: Terms) -> Terms | None:
     """Return a sum divided by another where that leaves no rest, else None."""
-    rest, found = terms, dict[Powers, Fraction]()
+    if len(terms) < 2:
+        return None  # no product with a sum is a single term
+    rest, found = terms, dict[Powers, Rational]()
     lead, scale = factor[0]
     for _ in range(4 * len(terms) + 4):
         if not rest:
             return ordered(found)
         powers, c = rest[0]
         step = times(powers, lead, -1)
-        found[step] = found.get(step, Fraction(0)) + c / scale
-        rest = added(rest, tuple((times(step, p), -c / scale * d) for p, d in factor))
+        share = ratio(c, scale)
+        found[step] = found.get(step, 0) + share
+        rest = added(rest, tuple((times(step, p), -share * d) for p, d in factor))
     return None

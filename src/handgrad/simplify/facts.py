@@ -67,7 +67,7 @@ class Facts:
             text: how the definition reads.
         """
         ring = self.ring
-        me = monomial([((name, places(ring.axes[name])), Fraction(1))])
+        me = monomial([((name, places(ring.axes[name])), 1)])
         sums = [(key, c) for key, c in meaning.terms.items() if bound_count(key)]
         if len(sums) == 1:
             ((key, c),) = sums
@@ -102,7 +102,7 @@ class Facts:
     def learn_one_hot(self, name: str) -> None:
         """Learn that a one-hot has a single 1 in each row."""
         axes = self.ring.axes[name]
-        only = monomial([((name, places(axes)), Fraction(1))]).sum_over(-1, axes[-1]).single
+        only = monomial([((name, places(axes)), 1)]).sum_over(-1, axes[-1]).single
         assert only is not None
         text = f"a one-hot row of {self.ring.texts[name]} sums to 1"
         self.add(only[0], number(1), text)
@@ -113,7 +113,9 @@ class Facts:
             changed = False
             rows: list[tuple[Key, Coefficient]] = []
             for key, c in poly.terms.items():
-                new = self.one(key) if bound_count(key) else None
+                new = self.hidden(key)
+                if new is None and bound_count(key):
+                    new = self.one(key)
                 if new is None:
                     rows.append((key, c))
                 else:
@@ -123,6 +125,26 @@ class Facts:
                 return poly
             poly = Poly(collect(rows))
         return poly
+
+    def hidden(self, key: Key) -> Poly | None:
+        """Use that the exponential of minus infinity is zero, None if there is none."""
+        ring = self.ring
+        if not ring.hidden:
+            return None
+        for (name, at), power in key:
+            made = ring.made.get(name)
+            inner = made.of.single if made is not None and made.how == "exp" else None
+            masked = ring.hidden.get(inner[0][0][0][0]) if inner and len(inner[0]) == 1 else None
+            if masked is None or inner is None or power <= 0:
+                continue
+            condition, there, when = masked
+            to = dict(zip(inner[0][0][0][1], at, strict=True)) if len(at) == len(inner[0][0][0][1]) else {}
+            place = (condition, tuple(to.get(i, i) for i in there))
+            if (place, 1) in key:
+                rest = tuple(f for f in key if f != (place, 1))
+                self.used["the exponential of minus infinity is 0"] = None
+                return EMPTY if when else monomial(rest)
+        return None
 
     def one(self, key: Key) -> Poly | None:
         """Apply one fact to a monomial, None if none applies."""

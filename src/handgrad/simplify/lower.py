@@ -11,7 +11,7 @@ import torch
 
 from handgrad.index import Equation, parse, reduction
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, names, operands
-from handgrad.simplify.coefficient import Coefficient, constant, symbol
+from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
 from handgrad.simplify.layout import permuted
 from handgrad.simplify.normal import EMPTY, Poly, TooLarge, number
 from handgrad.simplify.picking import picked
@@ -92,6 +92,9 @@ class Lowering:
         self.ring.texts[name] = text
         if not self.upstream.isdisjoint(names(expr)):
             self.ring.linear.add(name)
+        hidden = self.masked(expr)
+        if hidden is not None:
+            self.ring.hidden[name] = hidden
         return self.noticed(name, expr)
 
     def indicator(self, text: str, expr: Expr) -> Poly:
@@ -107,6 +110,29 @@ class Lowering:
         if new:
             self.ring.notice(name)
         return found
+
+    def is_border(self, expr: Expr) -> bool:
+        """Tell whether an expression is an op that index notation does not reach."""
+        return isinstance(expr, Item) or (isinstance(expr, Call) and not reaches(expr))
+
+    def masked(self, expr: Expr) -> tuple[str, tuple[int, ...], bool] | None:
+        """Return the condition under which a value is minus infinity: its atom, labels, and when."""
+        if not isinstance(expr, Call) or expr.op.index is None or "where(" not in expr.op.index:
+            return None
+        parts = list(expr.args.values())
+        lowest = [
+            isinstance(p, Static) and isinstance(p.value, float) and p.value == float("-inf")
+            for p in parts
+        ]
+        condition = expr.args.get("mask", expr.args.get("condition"))
+        if not any(lowest) or not isinstance(condition, Name | Call):
+            return None
+        only = self.lower(condition).single
+        if only is None or len(only[0]) != 1 or only[1] != ONE:
+            return None
+        when = "mask" in expr.args or lowest[1]  # where(condition, -inf, x)
+        (name, at), _ = only[0][0]
+        return name, at, when
 
     def border_reads(self, expr: Expr) -> set[str]:
         """Return the names that an expression reads inside what index notation does not reach."""
@@ -257,9 +283,20 @@ class Lowering:
         Raises:
             Opaque: what is not chosen may be infinite, which no product with zero undoes.
         """
-        if condition.single is None or any(n[0] != "[" for n in condition.atoms):
+        if any(n[0] != "[" for n in condition.atoms) or not (self.finite(a) and self.finite(b)):
             raise Opaque
         return self.ring.times(condition, a) + self.ring.times(number(1) - condition, b)
+
+    def finite(self, a: Poly) -> bool:
+        """Tell whether a sum is finite wherever its names are: nothing in it divides or grows."""
+        return all(
+            power > 0
+            and power.denominator == 1
+            and name not in self.ring.hidden
+            and (name not in self.ring.made or self.ring.made[name].how == "sum")
+            for key in a.terms
+            for (name, _), power in key
+        )
 
     def reduced(self, node: ast.Call, call: Call) -> Poly:
         """Evaluate `sum[dim](...)` or `mean[dim](...)`.

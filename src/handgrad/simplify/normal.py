@@ -22,7 +22,8 @@ MOST_TERMS = 200
 
 Place: TypeAlias = tuple[str, tuple[int, ...]]
 """An atom and the labels that it is read at."""
-Key: TypeAlias = tuple[tuple[Place, Fraction], ...]
+Power: TypeAlias = Fraction | int
+Key: TypeAlias = tuple[tuple[Place, Power], ...]
 """The factors of a monomial, each with its power, in order."""
 
 
@@ -78,7 +79,7 @@ class Poly:
         for key, c in self.terms.items():
             if any(label in at for (_, at), _ in key):
                 fresh = bound_count(key)
-                marked = (("#" + size, (fresh,)), Fraction(1))
+                marked = (("#" + size, (fresh,)), 1)
                 rows.append(entry((marked, *relabelled(key, {label: fresh})), c))
             else:
                 rows.append((key, c * symbol(size)))
@@ -135,12 +136,17 @@ def number(value: Coefficient | Fraction | int) -> Poly:
     return Poly({(): by} if by else {})
 
 
-def atom(name: str, at: tuple[int, ...], power: Fraction | int = 1) -> Poly:
+def atom(name: str, at: tuple[int, ...], power: Power = 1) -> Poly:
     """Return an atom read at labels."""
-    return Poly({(((name, at), Fraction(power)),): ONE})
+    return Poly({(((name, at), whole(power)),): ONE})
 
 
-def monomial(factors: Iterable[tuple[Place, Fraction]], by: Coefficient = ONE) -> Poly:
+def whole(power: Power) -> Power:
+    """Return a whole power as such: that is quicker to work with than a fraction."""
+    return power.numerator if power.denominator == 1 else power
+
+
+def monomial(factors: Iterable[tuple[Place, Power]], by: Coefficient = ONE) -> Poly:
     """Return a product of factors."""
     return Poly(dict([entry(tuple(factors), by)]) if by else {})
 
@@ -178,11 +184,11 @@ def entry(key: Key, by: Coefficient) -> tuple[Key, Coefficient]:
     Raises:
         TooLarge: it sums over too many labels.
     """
-    factors: dict[Place, Fraction] = {}
+    factors: dict[Place, Power] = {}
     for place, power in key:
         factors[place] = factors[place] + power if place in factors else power
     kept = [
-        (place, Fraction(1) if power > 0 and place[0][0] in "[#" else power)
+        (place, 1 if power > 0 and place[0][0] in "[#" else whole(power))
         for place, power in factors.items()
         if power
     ]
@@ -191,7 +197,7 @@ def entry(key: Key, by: Coefficient) -> tuple[Key, Coefficient]:
         return tuple(sorted(kept)), by
     used = {i for (name, at), _ in kept if name[0] != "#" for i in at}
     for place, _ in [f for f in kept if f[0][0][0] == "#" and f[0][1][0] not in used]:
-        kept.remove((place, Fraction(1)))
+        kept.remove((place, 1))
         bound.discard(place[1][0])
         by = by * symbol(place[0][1:])
     if len(bound) > MOST_BOUND:

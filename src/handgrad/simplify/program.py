@@ -9,6 +9,7 @@ from fractions import Fraction
 from handgrad.derive import Backward, BackwardLine
 from handgrad.ir import Expr, Item, Line, names, walk
 from handgrad.simplify.facts import Facts
+from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.ring import Ring, places, spread
@@ -59,6 +60,7 @@ class Reading:
         self.facts = Facts(self.ring, self.without)
         self.vocabulary = Vocabulary()
         self.ring.notice = self.notice
+        self.ring.disguise = lambda poly: as_product(self.ring, poly)
         scalars = self.backward.trace.program.scalars
         self.lowering = Lowering(self.sizes, self.ring, scalars, self.facts.reduce)
         self.lowered: dict[str, Lowered] = {}
@@ -98,6 +100,8 @@ class Reading:
         self.lowered[each.name] = Lowered(each, poly, used, root)
         if root:
             self.cotangent(each.name)
+            if poly.single and poly.pointwise and not opaque(poly) and len(poly.single[0]) > 1:
+                self.vocabulary.add(self.word(each.name, poly))
             self.facts.learn(each.name, poly, f"{each.name} was computed before")
         else:
             self.lowering.names[each.name] = poly
@@ -124,7 +128,8 @@ class Reading:
                     self.lowering.names[target] = self.as_atom(target)
             return
         name = line.target
-        poly = self.lowering.lower(expr)
+        poly = as_product(self.ring, self.lowering.lower(expr))
+        poly = self.ring.known(poly)
         only = poly.single
         if only is not None and poly.pointwise and not opaque(poly):
             self.lowering.names[name] = poly
@@ -134,6 +139,7 @@ class Reading:
             self.lowering.names[name] = poly
             return
         self.lowering.names[name] = self.as_atom(name)
+        self.hide(name, expr)
         if not opaque(poly):
             self.ring.define(name, poly)
             self.facts.learn(name, poly, one_line(line.text))
@@ -143,6 +149,12 @@ class Reading:
         found = self.ring.named(name, self.axes(name))
         self.vocabulary.add(self.word(name, found))
         return found
+
+    def hide(self, name: str, expr: Expr) -> None:
+        """Remember a value that is minus infinity where a condition holds: its exponential is 0."""
+        found = self.lowering.masked(expr)
+        if found is not None:
+            self.ring.hidden[name] = found
 
     def axes(self, name: str) -> tuple[str, ...]:
         """Return the size symbols of a name's axes."""
@@ -167,7 +179,7 @@ class Reading:
         """Learn what follows from a new atom, and make it a word."""
         ring = self.ring
         home = ring.home(name)
-        key = (((name, home), Fraction(1)),)
+        key = (((name, home), 1),)
         labels = home
         piece = None
         if name in ring.texts:
@@ -201,6 +213,8 @@ class Reading:
         own = {each.name for each in lines}
         for each in lines:
             kept |= self.lowering.border_reads(each.line.expr) & own
+            if self.lowering.is_border(each.line.expr):
+                kept.add(each.name)
         owners: dict[str, set[str]] = {}
         for each in reversed(lines):
             name = each.name

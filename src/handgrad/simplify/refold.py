@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-from handgrad.simplify.coefficient import ONE, Coefficient, symbol
-from handgrad.simplify.normal import ABSENT, Key, Place, Poly, bound_count, monomial
+from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
+from handgrad.simplify.identities import exchanged
+from handgrad.simplify.normal import ABSENT, Key, Place, Poly, Power, bound_count, monomial
 from handgrad.simplify.placing import Frame, frame_of, placed
 from handgrad.simplify.ring import Ring, compacted, places, spread
 from handgrad.simplify.text import (
     ATOM,
     POWER,
+    UNARY,
     Piece,
     coefficient_pieces,
     joined,
@@ -41,9 +42,8 @@ class Refold:
     ring: Ring
     vocabulary: Vocabulary
     sizes: Mapping[str, str]
-    memo: dict[tuple[object, int], Piece | None] = field(
-        default_factory=dict[tuple[object, int], "Piece | None"]
-    )
+    enriched: set[Key] = field(default_factory=set[Key])
+    memo: dict[object, Piece | None] = field(default_factory=dict[object, "Piece | None"])
 
     def show(self, poly: Poly, rank: int | None = None) -> Piece:
         """Return the cheapest text of a sum.
@@ -60,17 +60,26 @@ class Refold:
             raise Unwritable
         return found
 
-    def build(self, poly: Poly, depth: int, rank: int | None = None) -> Piece | None:
-        """Return the cheapest text, None if there is none."""
+    def build(
+        self, poly: Poly, depth: int, rank: int | None = None, *, plain: bool = False
+    ) -> Piece | None:
+        """Return the cheapest text, None if there is none; a plain one has no number before it."""
         if not poly.terms:
             return Piece("0", ATOM, 0)
-        key = (poly.key, depth if rank is None else 100 * depth + rank)
+        unless = negation(poly)
+        if unless is not None:
+            word = next(w for w in self.vocabulary.by_atom[unless[0]] if w.name == unless[0])
+            piece = placed(self.piece(word), Pick(word, unless[1], 1), None)
+            return piece and Piece(f"~{piece.at(ATOM)}", UNARY, piece.cost + 1, piece.reads)
+        key = (poly.key, (depth, rank, plain))
         if key not in self.memo:
-            options = [p for p in self.options(poly, depth, rank) if p is not None]
+            options = [p for p in self.options(poly, depth, rank, plain) if p is not None]
             self.memo[key] = min(options, key=lambda p: p.rank, default=None)
         return self.memo[key]
 
-    def options(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
+    def options(
+        self, poly: Poly, depth: int, rank: int | None, plain: bool
+    ) -> Iterator[Piece | None]:
         """Yield ways to write a sum."""
         yield self.flat(poly, rank)
         if len(poly.terms) < 2 or depth == 0 or len(poly.terms) > MOST_SUMMANDS:
@@ -78,12 +87,13 @@ class Refold:
         common = shared(list(poly.terms))
         for outer in [common, {}] if common else [{}]:
             rest = poly * monomial((place, -p) for place, p in outer.items())
-            for scale in scales(rest):
+            for scale in [ONE] if plain else scales(rest):
                 if outer or scale != ONE:
-                    inner = self.build(rest.scale(scale.inverse()), depth - 1, rank)
+                    scaled = rest.scale(scale.inverse())
+                    inner = self.build(scaled, depth - 1, rank, plain=True)
                     factor = monomial(outer.items(), scale)
                     yield self.outside(factor, inner, rank)
-        if not common:
+        if not common and len(poly.terms) > 2:
             yield from self.partly(poly, depth, rank)
 
     def outside(self, factor: Poly, inner: Piece | None, rank: int | None) -> Piece | None:
@@ -95,7 +105,7 @@ class Refold:
 
     def partly(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
         """Yield ways to take a factor out of some of the terms."""
-        tried: set[tuple[tuple[Place, Fraction], ...]] = set()
+        tried: set[tuple[tuple[Place, Power], ...]] = set()
         keys = list(poly.terms)
         for i, a in enumerate(keys):
             for b in keys[i + 1 :]:
@@ -207,10 +217,13 @@ class Refold:
 
     def enrich(self, key: Key) -> None:
         """Add words for the exponentials in a monomial: one for all together, softmax, sigmoid."""
-        known = {word.key for word in self.vocabulary.words}
-        for word in self.functions(key):
-            if word.key not in known:
-                known.add(word.key)
+        atoms = frozenset(self.ring.functional & {name for (name, _), _ in key})
+        mark = tuple(f for f in key if f[0][0] in atoms)
+        if not mark or mark in self.enriched:
+            return
+        self.enriched.add(mark)
+        for word in self.functions(mark):
+            if word.key not in {known.key for known in self.vocabulary.words}:
                 self.vocabulary.add(word)
 
     def functions(self, key: Key) -> Iterator[Word]:
@@ -231,11 +244,11 @@ class Refold:
         made = self.ring.made.get(name)
         if made is not None and made.how == "exp":
             return made.at(at)
-        inner = monomial([(place, Fraction(1))])
+        inner = monomial([(place, 1)])
         log = self.ring.found.get(("log", compacted(inner).key))
         if log is None or all(w.name == log for w in self.vocabulary.by_atom.get(log, ())):
             return None
-        return monomial([((log, tuple(i for i in at if i != ABSENT)), Fraction(1))])
+        return monomial([((log, tuple(i for i in at if i != ABSENT)), 1)])
 
     def exponential(self, chosen: list[tuple[Place, Fraction, Poly]]) -> Iterator[Word]:
         """Yield the word for e to the sum of several exponents."""
@@ -245,13 +258,41 @@ class Refold:
             return
         total = Poly({})
         for _, power, exponent in chosen:
-            total = total + exponent.scale(Coefficient((((), power),)))
-        inner = self.build(total.relabel(to), DEPTH - 1)
+            total = total + exponent.scale(constant(power))
+        forms = [self.build(p, DEPTH - 1) for p in self.logarithms(total.relabel(to))]
+        inner = min((p for p in forms if p is not None), key=lambda p: p.rank, default=None)
         key = monomial((place, power) for place, power, _ in chosen).relabel(to)
         only = key.single
         if inner is not None and only is not None:
             piece = applied("exp", inner)
             yield Word(piece.text, only[0], spread(tuple(sorted(to.values()))), piece=piece)
+
+    def logarithms(self, total: Poly) -> Iterator[Poly]:
+        """Yield an exponent, and the same with logarithms written by the names that they are in."""
+        yield total
+        for name, meaning in self.ring.means.items():
+            for key, c in meaning.terms.items():
+                made = self.ring.made.get(key[0][0][0]) if len(key) == 1 else None
+                if made is None or made.how != "log" or abs(c.number or 0) != 1 or key[0][1] != 1:
+                    continue
+                if not any(w.name == name for w in self.vocabulary.by_atom.get(name, ())):
+                    continue
+                others = Poly({k: v for k, v in meaning.terms.items() if k != key})
+                me = monomial([((name, places(self.ring.axes[name])), 1)])
+                value = (me - others).scale(c)
+                changed = exchanged(total, key[0][0][0], key[0][0][1], value)
+                if changed is not None:
+                    yield changed
+                    yield from self.opened(changed)
+
+    def opened(self, total: Poly) -> Iterator[Poly]:
+        """Yield a sum with each name in it that is a sum itself opened."""
+        for name in total.atoms:
+            meaning = self.ring.means.get(name)
+            if meaning is not None and meaning.pointwise:
+                changed = exchanged(total, name, places(self.ring.axes[name]), meaning)
+                if changed is not None:
+                    yield changed
 
     def softmax(self, name: str, meaning: Poly) -> Iterator[Word]:
         """Yield the word for an exponential over its sum along an axis."""
@@ -271,7 +312,7 @@ class Refold:
             return
         if name not in self.ring.made:
             own = tuple(ABSENT if not a else next(rest) for a in self.ring.axes[name]) if (rest := iter(own)) else own
-        whole = monomial([((place[0], home), Fraction(1)), ((name, own), Fraction(-1))])
+        whole = monomial([((place[0], home), 1), ((name, own), -1)])
         rank = -min(home)
         dim = along + rank if rank < 3 else along
         piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 3, inner.reads)
@@ -292,10 +333,10 @@ class Refold:
         rest = dict(zip(key[0][0][1], home, strict=True))
         under = tuple(rest.get(i, i) for i in self.labels_of(name))
         for sign, factors in (
-            (1, [((key[0][0][0], home), Fraction(1)), ((name, under), Fraction(-1))]),
-            (-1, [((name, under), Fraction(-1))]),
+            (1, [((key[0][0][0], home), 1), ((name, under), -1)]),
+            (-1, [((name, under), -1)]),
         ):
-            inner = self.build(made.at(home).scale(Coefficient((((), Fraction(sign)),))), DEPTH - 1)
+            inner = self.build(made.at(home).scale(constant(sign)), DEPTH - 1)
             if inner is not None:
                 piece = Piece(f"torch.sigmoid({inner.text})", ATOM, inner.cost + 1, inner.reads)
                 (whole,) = monomial(factors).terms
@@ -307,6 +348,15 @@ class Refold:
         return places(self.ring.axes[name]) if made is None else tuple(range(-len(made.home), 0))
 
 
+def negation(poly: Poly) -> Place | None:
+    """Return the condition whose negation a sum is: one minus something that is 0 or 1."""
+    if len(poly.terms) != 2 or poly.terms.get(()) != ONE:
+        return None
+    (key,) = [k for k in poly.terms if k]
+    condition = len(key) == 1 and key[0][0][0][0] == "[" and poly.terms[key] == constant(-1)
+    return key[0][0] if condition and not key[0][0][0].startswith("[one_hot") else None
+
+
 def applied(how: str, inner: Piece) -> Piece:
     """Return a function of a piece."""
     if how in ("exp", "log"):
@@ -314,7 +364,7 @@ def applied(how: str, inner: Piece) -> Piece:
     return Piece(how.format(inner.text), ATOM, inner.cost + 1, inner.reads)
 
 
-def put(piece: Piece, power: Fraction, over: list[Piece], under: list[Piece]) -> None:
+def put(piece: Piece, power: Power, over: list[Piece], under: list[Piece]) -> None:
     """Add a piece to a product as often as its power says."""
     if power.denominator == 1 and abs(power) <= 3:
         (over if power > 0 else under).extend([piece] * int(abs(power)))
@@ -344,35 +394,36 @@ def added(one: Piece, other: Piece) -> Piece:
     return Piece(text, 10, cost, reads)
 
 
-def shared(keys: list[Key]) -> dict[Place, Fraction]:
+def shared(keys: list[Key]) -> dict[Place, Power]:
     """Return the factors without bound labels that all monomials have, at their least power."""
-    found: dict[Place, Fraction] = {}
+    found: dict[Place, Power] = {}
     first, *others = (dict(key) for key in keys)
     for place, power in first.items():
         if max(place[1], default=-1) >= 0:
             continue
-        powers = [power, *(other.get(place, Fraction(0)) for other in others)]
+        powers = [power, *(other.get(place, 0) for other in others)]
         if all(p * power > 0 for p in powers):
             found[place] = min(powers, key=abs)
     return found
 
 
-def divides(common: Mapping[Place, Fraction], key: Key) -> bool:
+def divides(common: Mapping[Place, Power], key: Key) -> bool:
     """Tell whether a monomial has these factors."""
     have = dict(key)
-    return all(have.get(p, Fraction(0)) * q > 0 and abs(have[p]) >= abs(q) for p, q in common.items())
+    return all(have.get(p, 0) * q > 0 and abs(have[p]) >= abs(q) for p, q in common.items())
 
 
 def scales(poly: Poly) -> list[Coefficient]:
     """Return the coefficients that may be taken out of a sum."""
     found = {ONE: None}
     for c in poly.terms.values():
-        found[c] = None
-        found[-c] = None
-    return list(found)[:9]
+        found[-c if c.negative else c] = None
+    if all(c.negative for c in poly.terms.values()):
+        found = {-c: None for c in found}
+    return list(found)[:6]
 
 
-def power_of(c: Coefficient, power: Fraction) -> Coefficient:
+def power_of(c: Coefficient, power: Power) -> Coefficient:
     """Return a coefficient to a whole power."""
     return c ** int(power)
 

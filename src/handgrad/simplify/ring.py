@@ -42,6 +42,9 @@ class Ring:
         means: for each named sum, what it is in terms of other atoms.
         positive: atoms known to be above zero wherever the program has a value.
         linear: upstream gradients: a product with one of them is multiplied out.
+        hidden: atoms that are minus infinity under a condition: its atom, labels, and whether
+            that is where it holds.
+        functional: atoms that exponentials are made of, or sums of them.
         texts: the spelling of each atom that is left as it was written.
     """
 
@@ -52,6 +55,11 @@ class Ring:
     linear: set[str] = field(default_factory=set[str])
     texts: dict[str, str] = field(default_factory=dict[str, str])
     found: dict[tuple[str, object], str] = field(default_factory=dict[tuple[str, object], str])
+    functional: set[str] = field(default_factory=set[str])
+    hidden: dict[str, tuple[str, tuple[int, ...], bool]] = field(
+        default_factory=dict[str, "tuple[str, tuple[int, ...], bool]"]
+    )
+    disguise: Callable[[Poly], Poly] = lambda poly: poly
     notice: Callable[[str], None] = lambda name: None
 
     def named(self, name: str, axes: Axes) -> Poly:
@@ -62,6 +70,7 @@ class Ring:
     def define(self, name: str, meaning: Poly) -> None:
         """Remember a name for a sum: the same sum is that name from here on."""
         self.means[name] = meaning
+        self.note_exponentials(name, meaning)
         sign, inner = signed(meaning)
         if len(meaning.terms) > 1 and sign == 1 and compact(inner)[1] == compact(inner)[0]:
             self.found.setdefault(("sum", compacted(inner).key), name)
@@ -78,14 +87,34 @@ class Ring:
         """Return a forward sum as one atom where it is multiplied by more than a coefficient."""
         if len(a.terms) < 2 or self.is_linear(a) or set(other.terms) <= {()}:
             return a
+        if all(name[0] == "[" for name in a.atoms):
+            return a  # conditions are multiplied out: each is 0 or 1, and its own square
         return self.as_atom(a)
 
     def as_atom(self, a: Poly) -> Poly:
         """Return a sum as one atom, what its terms have in common before it."""
+        a = self.disguise(a)
+        if len(a.terms) < 2 and a.pointwise:
+            return a
+        only = a.single
+        if only is not None:
+            outside = monomial(f for f in only[0] if max(f[0][1], default=-1) < 0)
+            inside = monomial((f for f in only[0] if max(f[0][1], default=-1) >= 0))
+            return (outside * self.make("sum", inside)).scale(only[1])
         common, inner = self.content(a)
         sign, inner = signed(inner)
-        made = self.make("sum", inner) if inner.single is None or bound_in(inner) else inner
-        return (common * made).scale(constant(sign))
+        return (common * self.make("sum", inner)).scale(constant(sign))
+
+    def known(self, a: Poly) -> Poly:
+        """Return a sum as the atom that it was made before, if it was."""
+        if len(a.terms) < 2:
+            return a
+        common, inner = self.content(a)
+        sign, inner = signed(inner)
+        name = self.found.get(("sum", compacted(inner).key))
+        if name is None or name in self.means:
+            return a
+        return (common * atom(name, tuple(sorted(inner.free)))).scale(constant(sign))
 
     def content(self, a: Poly) -> tuple[Poly, Poly]:
         """Return the factors that all terms share, and the sum without them."""
@@ -94,8 +123,8 @@ class Ring:
         keys = [dict(key) for key in a.terms]
         shared = {}
         for place in {p for key in keys for p in key}:
-            powers = [key.get(place, Fraction(0)) for key in keys]
-            low = min(powers) if min(powers) < 0 or 0 not in powers else Fraction(0)
+            powers = [key.get(place, 0) for key in keys]
+            low = min(powers) if min(powers) < 0 or 0 not in powers else 0
             if low and max(place[1], default=-1) < 0 and place[0] in self.positive | set(place[:1]):
                 shared[place] = low
         if not shared:
@@ -115,9 +144,16 @@ class Ring:
             self.axes[name] = tuple(self.size_of(inner, i) for i in range(-len(labels), 0))
             if how == "exp" or (how == "sum" and self.is_positive(inner)):
                 self.positive.add(name)
+            self.note_exponentials(name, inner)
             self.notice(name)
         name = self.found[key]
         return atom(name, tuple(labels))
+
+    def note_exponentials(self, name: str, meaning: Poly) -> None:
+        """Remember an atom that is an exponential, or a sum with one in it."""
+        made = self.made.get(name)
+        if (made is not None and made.how == "exp") or not self.functional.isdisjoint(meaning.atoms):
+            self.functional.add(name)
 
     def home(self, name: str) -> tuple[int, ...]:
         """Return the labels that an atom has when it is written."""
@@ -157,13 +193,11 @@ class Ring:
         if exponent.denominator == 1:
             if 1 < exponent <= 3 and self.is_linear(a):
                 return a * self.power(a, exponent - 1)
-            whole = self.as_atom(a)
-            only = whole.single
+            only = self.as_atom(a).single
             assert only is not None
-            if len(a.terms) > 1 or bound_in(a):
-                done = self.power_of_monomial(*only, exponent)
-                assert done is not None
-                return done
+            done = self.power_of_monomial(*only, exponent)
+            assert done is not None
+            return done
         base = self.make("sum", a)
         self.positive |= base.atoms
         ((key, _),) = base.terms.items()
@@ -171,7 +205,7 @@ class Ring:
 
     def power_of_zero(self, a: Poly) -> Poly:
         """Return an atom for one over zero: it is left as it was written."""
-        return self.power(self.make("sum", a), Fraction(-1)) if a.terms else self.make("1 / {}", a)
+        return self.power(self.make("sum", a), -1) if a.terms else self.make("1 / {}", a)
 
     def power_of_monomial(self, key: Key, by: object, exponent: Fraction) -> Poly | None:
         """Raise a product to a power; a fractional one only where no sign is lost."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-from handgrad.simplify.coefficient import ONE, Coefficient
-from handgrad.simplify.normal import ABSENT, Key, Place
+from handgrad.simplify.coefficient import ONE, Coefficient, ratio
+from handgrad.simplify.normal import ABSENT, Key, Place, Power
 from handgrad.simplify.text import Piece
 
 MOST_TRIES = 4000
@@ -37,7 +36,7 @@ class Pick:
 
     word: Word
     at: tuple[int, ...]
-    power: Fraction
+    power: Power
 
 
 @dataclass
@@ -76,7 +75,7 @@ class Cover:
         self.go(dict(key), [], 0.0)
         return self.best[1]
 
-    def go(self, left: dict[Place, Fraction], picked: list[Pick], cost: float) -> None:
+    def go(self, left: dict[Place, Power], picked: list[Pick], cost: float) -> None:
         """Try every word that has the first factor that is left."""
         self.tries += 1
         if cost >= self.best[0] - 1e-9 or self.tries > MOST_TRIES:
@@ -103,29 +102,29 @@ class Cover:
                 self.go(rest, [*picked, Pick(word, at, power)], cost + step)
 
     def power(
-        self, word: Word, places: tuple[Place, ...], left: dict[Place, Fraction]
-    ) -> Fraction:
+        self, word: Word, places: tuple[Place, ...], left: dict[Place, Power]
+    ) -> Power:
         """Return how often a word goes into what is left, 0 if it does not."""
-        lowest: Fraction | None = None
+        lowest: Power | None = None
         for (_, p), place in zip(word.key, places, strict=True):
             if place not in left or left[place] == 0:
-                return Fraction(0)
-            times = left[place] / p
+                return 0
+            times = ratio(left[place], p)
             if lowest is None:
                 lowest = times
             elif (times > 0) != (lowest > 0):
-                return Fraction(0)
+                return 0
             elif abs(times) < abs(lowest):
                 lowest = times
         assert lowest is not None
         if len(word.key) == 1 and word.key[0][1] == 1:
             return lowest
         whole = int(abs(lowest))
-        return Fraction(whole if lowest > 0 else -whole)
+        return whole if lowest > 0 else -whole
 
 
 def placements(
-    word: Word, first: Place, left: dict[Place, Fraction]
+    word: Word, first: Place, left: dict[Place, Power]
 ) -> Iterator[tuple[tuple[Place, ...], tuple[int, ...]]]:
     """Yield the ways to read a word so that its factors are among those left, one the first."""
     slots = [[place for place in left if place[0] == name] for (name, _), _ in word.key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from handgrad.derive import Backward, BackwardLine
 from handgrad.errors import NoRule
 from handgrad.ir import Expr, Line, Name, names
 from handgrad.ops import TABLE
-from handgrad.ops.numbers import write
+from handgrad.ops.numbers import WrittenFloat, write
 from handgrad.ops.term import Term, building
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.count import count
@@ -23,7 +24,7 @@ from handgrad.simplify.program import Lowered, Reading
 from handgrad.simplify.refold import Refold, Unwritable
 from handgrad.simplify.text import Piece
 from handgrad.simplify.words import Vocabulary, Word
-from handgrad.spell import spell
+from handgrad.spell import literal, spell
 
 CHEAPER = 1e-6
 
@@ -43,6 +44,10 @@ class Writing:
     lines: list[BackwardLine] = field(default_factory=list[BackwardLine])
     written: dict[str, str] = field(default_factory=dict[str, str])
     emitted: set[str] = field(default_factory=set[str])
+    refused: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        self.scope = Scope(self.reading)
 
     def write(self) -> tuple[BackwardLine, ...]:
         """Return the lines."""
@@ -114,7 +119,9 @@ class Writing:
         """Return the lines of the cheapest form, None where the ones that were there stay."""
         rank = len(low.line.shape)
         found: list[tuple[tuple[float, int, int, str], list[BackwardLine]]] = []
-        for poly in alternatives(self.reading, self.bare(low.poly)):
+        reading = self.reading
+        words = [reading.lowering.names[w.name] for w in self.refold().vocabulary.words if w.name in reading.lowering.names]
+        for poly in alternatives(reading.ring, words, reading.facts.reduce, self.bare(low.poly)):
             for lines in self.forms(low, poly, rank):
                 lines = self.with_parts(lines)
                 cost = sum(self.cost(each) for each in lines)
@@ -213,10 +220,11 @@ class Writing:
 
     def parsed(self, text: str) -> Expr | None:
         """Return a text as an expression, None if torch refuses it."""
-        scope = Scope(self.reading)
+        tree = ast.fix_missing_locations(Numbers().visit(ast.parse(text, mode="eval")))
+        given = {"torch": torch, "F": F, "_number": WrittenNumber}
         try:
             with building(TABLE):
-                value = eval(compile(text, "<line>", "eval"), {"torch": torch, "F": F}, scope)
+                value = eval(compile(tree, "<line>", "eval"), given, self.scope)
         except (NoRule, RuntimeError, IndexError, TypeError):
             return None
         return value.expr if isinstance(value, Term) else None
@@ -231,6 +239,23 @@ class Writing:
                 kept.append(each)
                 wanted |= set(names(each.line.expr))
         return tuple(reversed(kept))
+
+
+class Numbers(ast.NodeTransformer):
+    """Make the numbers of a text remember how they are written."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        """Wrap a float."""
+        if type(node.value) is not float:
+            return node
+        return ast.Call(ast.Name("_number", ast.Load()), [node], [])
+
+
+def WrittenNumber(value: float) -> WrittenFloat:
+    """Return a float that remembers its text."""
+    found = WrittenFloat(value)
+    found.text = literal(value)
+    return found
 
 
 class Scope(Mapping[str, Any]):
