@@ -10,6 +10,9 @@ from handgrad.simplify.normal import ABSENT, Key, Place, Poly, Power, TooLarge, 
 from handgrad.simplify.ring import Ring, places
 
 MOST_TERMS = 10
+ROUNDS = 2
+BREADTH = 4
+MOST_FORMS = 8
 MOST_DEGREE = 3
 EMPTY = Poly({})
 Univariate = dict[int, Fraction]
@@ -26,12 +29,18 @@ def alternatives(ring: Ring, words: list[Poly], reduce: Callable[[Poly], Poly], 
         poly: the sum.
     """
     found = {poly.key: poly}
-    if len(poly.terms) > MOST_TERMS:
-        return [poly]
-    for other in (*rewritten(ring, reduce, poly), *in_one_name(ring, words, poly)):
-        if len(other.terms) <= max(len(poly.terms), 4):
-            found.setdefault(other.key, other)
-    return list(found.values())[:16]
+    last = [poly]
+    for _ in range(ROUNDS):
+        fresh: dict[object, Poly] = {}
+        for one in sorted(last, key=lambda p: len(p.terms))[:BREADTH]:
+            if len(one.terms) > MOST_TERMS:
+                continue
+            for other in (*rewritten(ring, reduce, one), *in_one_name(ring, words, one)):
+                if len(other.terms) <= max(len(poly.terms), 4) and other.key not in found:
+                    fresh.setdefault(other.key, other)
+        found |= fresh
+        last = list(fresh.values())
+    return sorted(found.values(), key=lambda p: (p is not poly, len(p.terms)))[:MOST_FORMS]
 
 
 def rewritten(ring: Ring, reduce: Callable[[Poly], Poly], poly: Poly) -> Iterator[Poly]:

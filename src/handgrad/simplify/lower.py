@@ -13,7 +13,7 @@ from handgrad.index import Equation, parse, reduction
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, names, operands
 from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
 from handgrad.simplify.layout import permuted
-from handgrad.simplify.normal import EMPTY, Poly, TooLarge, number
+from handgrad.simplify.normal import EMPTY, Key, Poly, TooLarge, number
 from handgrad.simplify.picking import picked
 from handgrad.simplify.ring import Ring
 from handgrad.simplify.sizes import Sizes, is_expr, reduced_dims
@@ -48,6 +48,9 @@ class Lowering:
     ring: Ring
     scalars: Mapping[str, object]
     reduce: Callable[[Poly], Poly]
+    gone: Callable[[Key], Poly | None]
+    said: Callable[[str], object]
+    size_of: Callable[[str], str | None]
     names: dict[str, Poly] = field(default_factory=dict[str, Poly])
     upstream: set[str] = field(default_factory=set[str])
     numbers: dict[str, float] = field(default_factory=dict[str, float])
@@ -261,6 +264,8 @@ class Lowering:
         """
         if name == "where":
             condition, a, b = (self.evaluate(arg, call) for arg in args)
+            if not a.terms and (self.hides(condition, b) or self.never(call)):
+                return b
             return self.chosen(condition, a, b)
         x = self.evaluate(args[0], call)
         if name == "exp":
@@ -286,6 +291,28 @@ class Lowering:
         if any(n[0] != "[" for n in condition.atoms) or not (self.finite(a) and self.finite(b)):
             raise Opaque
         return self.ring.times(condition, a) + self.ring.times(number(1) - condition, b)
+
+    def hides(self, condition: Poly, b: Poly) -> bool:
+        """Tell whether a sum is zero anyway wherever a condition holds."""
+        only = condition.single
+        return only is not None and all(
+            self.gone(tuple(sorted((*key, *only[0])))) is not None for key in b.terms
+        )
+
+    def never(self, call: Call) -> bool:
+        """Tell whether a condition is `a == 0` for an `a` that a forward line divides by."""
+        test = call.args.get("mask", call.args.get("condition"))
+        if isinstance(test, Name) or not isinstance(test, Call) or test.op.name != "eq":
+            return False
+        left, right = test.args.values()
+        if not (isinstance(right, Static) and right.value == 0 and is_expr(left)):
+            return False
+        assert not isinstance(left, tuple | Static)
+        only = self.lower(left).single
+        if only is None or not only[0] or not {n for (n, _), _ in only[0]} <= self.ring.divided:
+            return False
+        self.said(f"{spell(left)} is not 0: a forward line divides by it")
+        return True
 
     def finite(self, a: Poly) -> bool:
         """Tell whether a sum is finite wherever its names are: nothing in it divides or grows."""
@@ -361,6 +388,9 @@ class Lowering:
         try:
             return self.written(ast.parse(arg.text, mode="eval").body)
         except (SyntaxError, ValueError):
+            axis = self.size_of(arg.text)
+            if axis:
+                return symbol(axis)
             self.numbers[arg.text] = float(arg.value)
             return symbol(arg.text)
 

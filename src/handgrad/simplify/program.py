@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,6 +14,7 @@ from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.ring import Ring, places, spread
+from handgrad.simplify.scope import Scope
 from handgrad.simplify.sizes import Sizes
 from handgrad.simplify.text import ATOM, Piece
 from handgrad.simplify.words import Vocabulary, Word
@@ -42,16 +44,19 @@ class Reading:
     Attributes:
         backward: what is read.
         without: facts not to be used.
+        share: a sum that an earlier line computes is read from there.
     """
 
     backward: Backward
     without: frozenset[str] = frozenset()
+    share: bool = True
 
     def __post_init__(self) -> None:
         trace = self.backward.trace
         self.start = self.backward.start
         self.sizes = Sizes(trace, [(b.name, b.line.expr) for b in self.backward.lines])
         self.shown = size_texts(self.sizes, [n.name for n in trace.program.inputs])
+        self.scope = Scope(trace, self.start, self.backward.lines)
         self.clear()
 
     def clear(self) -> None:
@@ -62,14 +67,30 @@ class Reading:
         self.ring.notice = self.notice
         self.ring.disguise = lambda poly: as_product(self.ring, poly)
         scalars = self.backward.trace.program.scalars
-        self.lowering = Lowering(self.sizes, self.ring, scalars, self.facts.reduce)
+        facts = self.facts
+        self.lowering = Lowering(
+            self.sizes, self.ring, scalars, facts.reduce, facts.hidden, self.say, self.size_of
+        )
         self.lowered: dict[str, Lowered] = {}
+
+    def say(self, text: str) -> None:
+        """Note that a fact was used."""
+        self.facts.texts[text] = self.facts.used[text] = None
+
+    def size_of(self, text: str) -> str | None:
+        """Return the symbol of a size that is written as the shape of an expression."""
+        found = re.fullmatch(r"(.*)\.shape\[(-?\d+)\]", text)
+        expr = self.scope.parse(found[1]) if found else None
+        if found is None or expr is None:
+            return None
+        return self.sizes.axes(expr)[int(found[2])]
 
     def read(self) -> None:
         """Lower every line, first the forward ones."""
         roots = self.roots()
         while True:
             self.forward()
+            self.ring.ahead = False
             self.cotangent(self.start)
             for each in self.backward.lines:
                 self.backward_line(each, each.name in roots)
@@ -102,7 +123,8 @@ class Reading:
             self.cotangent(each.name)
             if poly.single and poly.pointwise and not opaque(poly) and len(poly.single[0]) > 1:
                 self.vocabulary.add(self.word(each.name, poly))
-            self.facts.learn(each.name, poly, f"{each.name} was computed before")
+            if self.share:
+                self.facts.learn(each.name, poly, f"{each.name} was computed before")
         else:
             self.lowering.names[each.name] = poly
 

@@ -143,6 +143,7 @@ class Refold:
         picks = self.vocabulary.cover(key, lambda word: self.piece(word).cost)
         if picks is None:
             return None
+        picks = sorted(picks, key=self.order)
         for pick in picks:
             c = c * power_of(pick.word.by, pick.power).inverse() if pick.word.by != ONE else c
         minus, c = c.negative, (-c if c.negative else c)
@@ -154,6 +155,12 @@ class Refold:
         if minus:
             parts = negated(parts, top)
         return multiplied(parts, [*under, *bottom])
+
+    def order(self, pick: Pick) -> tuple[bool, int]:
+        """Return where a word goes in a product: gradients first, then as the program has them."""
+        name = pick.word.name
+        place = next((k for k, w in enumerate(self.vocabulary.words) if w is pick.word), 0)
+        return name not in self.ring.linear, place
 
     def factors(
         self, key: Key, picks: list[Pick], c: Coefficient, rank: int | None
@@ -246,7 +253,7 @@ class Refold:
             return made.at(at)
         inner = monomial([(place, 1)])
         log = self.ring.found.get(("log", compacted(inner).key))
-        if log is None or all(w.name == log for w in self.vocabulary.by_atom.get(log, ())):
+        if log is None:
             return None
         return monomial([((log, tuple(i for i in at if i != ABSENT)), 1)])
 
@@ -315,7 +322,7 @@ class Refold:
         whole = monomial([((place[0], home), 1), ((name, own), -1)])
         rank = -min(home)
         dim = along + rank if rank < 3 else along
-        piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 3, inner.reads)
+        piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 1.4, inner.reads)
         (key,) = whole.terms
         yield Word(piece.text, key, spread(home), piece=piece)
 

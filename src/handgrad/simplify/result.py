@@ -1,54 +1,107 @@
-"""Simplify a backward pass."""
+"""Simplify a backward pass: few lines, each with the steps that lead to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from handgrad.derive import Backward
 from handgrad.derive.backward import verify
+from handgrad.errors import BadInput
 from handgrad.simplify.program import Reading
+from handgrad.simplify.region import within
+from handgrad.simplify.steps import Step, steps
 from handgrad.simplify.writing import Writing
 from handgrad.threads import threads_for
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a derivation."""
-
-    name: str
-    before: str
-    after: str
-    because: str
+FORMS = ("shortest", "textbook")
 
 
 @dataclass(frozen=True, repr=False)
 class Simplified(Backward):
-    """A backward pass in few lines."""
+    """A backward pass in few lines.
 
-    steps: tuple[Step, ...] = ()
+    Attributes:
+        before: the backward pass that it was made from.
+        facts: what the forward lines prove, in words.
+        refused: lines that were tried and did not give the same numbers.
+    """
+
+    before: Backward = field(kw_only=True)
+    reading: Reading = field(kw_only=True)
     facts: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Return the derivation: every line of the way, what it becomes, and why."""
+        return steps(self.reading, self.lines, unit=is_unit(self.before))
+
+    def latex(self) -> str:
+        """Return the derivation in index notation, as LaTeX."""
+        from handgrad.simplify.latex import latex
+
+        return latex(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the lines and steps as plain data."""
+        taken = [vars(step) for step in self.steps]
+        return {**super().to_dict(), "before": len(self.before.lines), "steps": taken}
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.before.lines)} lines became {len(self.lines)}"
+        return f"Simplified backward of {self.trace.output}: {counts}\n{self.source}"
 
 
-def simplify(backward: Backward, *, without: Iterable[str] = (), form: str = "") -> Simplified:
-    """Shorten a backward pass."""
-    trace = backward.trace
-    reading = Reading(backward, frozenset(without))
+def simplify(
+    backward: Backward,
+    *,
+    start: str | None = None,
+    to: str | None = None,
+    form: str = "shortest",
+    upstream: bool | None = None,
+    without: Iterable[str] = (),
+) -> Simplified:
+    """Put the lines of a backward pass together and cut its corners, soundly.
+
+    Args:
+        backward: what `derive` wrote.
+        start: take only the part that ends in this name's cotangent.
+        to: take only the part that starts from this name's cotangent.
+        form: `shortest`, or `textbook` for the form that books print.
+        upstream: keep the output's cotangent in the lines; by default only where it is not 1.
+        without: facts not to be used, by their words.
+
+    Raises:
+        BadInput: a name or the form is unknown.
+        Mismatch: a line does not give autograd's gradient.
+    """
+    if form not in FORMS:
+        raise BadInput(f"form {form!r} is unknown", hint=f"it is one of {', '.join(FORMS)}")
+    backward = within(backward, start, to)
+    textbook = form == "textbook"
+    reading = Reading(backward, frozenset(without), share=not textbook)
     reading.read()
-    unit = not trace.given and trace.upstream.ndim == 0
-    lines = Writing(reading, unit, form == "textbook").write()
-    result = Simplified(trace, lines, backward.opaque, backward.start, facts=tuple(reading.facts.texts))
-    with threads_for(trace.values.values()):
-        verify_leaves(result)
+    unit = is_unit(backward) if upstream is None else not upstream
+    writing = Writing(reading, unit, textbook)
+    lines = writing.write()
+    result = Simplified(
+        backward.trace,
+        lines,
+        tuple(o for o in backward.opaque if o[1] in {each.forward for each in lines}),
+        backward.start,
+        before=backward,
+        reading=reading,
+        facts=tuple(reading.facts.texts),
+        refused=tuple(writing.refused),
+    )
+    with threads_for(backward.trace.values.values()):
+        verify(result, only={each.primal for each in lines} & set(backward.trace.leaves))
     return result
 
 
-def verify_leaves(result: Backward) -> None:
-    got = result.run()
-    for name, g in got.items():
-        t = result.trace.grads[name[1:]]
-        assert got[name].shape == t.shape, (name, got[name].shape)
-        off = (got[name]-t).abs().max() if t.numel() else 0
-        assert off <= 1e-4*max(1, float(t.abs().max())), (name, off)
+def is_unit(backward: Backward) -> bool:
+    """Tell whether a backward pass starts from 1, because nobody gave another gradient."""
+    return not backward.trace.given and backward.trace.upstream.ndim == 0

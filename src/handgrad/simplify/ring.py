@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from handgrad.simplify.coefficient import ONE, constant
+from handgrad.simplify.coefficient import ONE, Coefficient, constant, ratio
 from handgrad.simplify.normal import ABSENT, EMPTY, Key, Poly, atom, bound_count, monomial, number
 from handgrad.simplify.sizes import Axes
 
@@ -42,6 +43,7 @@ class Ring:
         means: for each named sum, what it is in terms of other atoms.
         positive: atoms known to be above zero wherever the program has a value.
         linear: upstream gradients: a product with one of them is multiplied out.
+        divided: atoms that a forward line divides by: they are not 0.
         hidden: atoms that are minus infinity under a condition: its atom, labels, and whether
             that is where it holds.
         functional: atoms that exponentials are made of, or sums of them.
@@ -59,6 +61,8 @@ class Ring:
     hidden: dict[str, tuple[str, tuple[int, ...], bool]] = field(
         default_factory=dict[str, "tuple[str, tuple[int, ...], bool]"]
     )
+    ahead: bool = True
+    divided: set[str] = field(default_factory=set[str])
     disguise: Callable[[Poly], Poly] = lambda poly: poly
     notice: Callable[[str], None] = lambda name: None
 
@@ -127,10 +131,12 @@ class Ring:
             low = min(powers) if min(powers) < 0 or 0 not in powers else 0
             if low and max(place[1], default=-1) < 0 and place[0] in self.positive | set(place[:1]):
                 shared[place] = low
-        if not shared:
+        by = common_coefficient(list(a.terms.values()))
+        if not shared and by == ONE:
             return number(1), a
-        outer = monomial(shared.items())
-        return outer, a * monomial((place, -power) for place, power in shared.items())
+        outer = monomial(shared.items(), by)
+        inverse = monomial(((place, -power) for place, power in shared.items()), by.inverse())
+        return outer, a * inverse
 
     def make(self, how: str, of: Poly) -> Poly:
         """Return the atom for a function of a poly, the same one for the same argument."""
@@ -211,6 +217,8 @@ class Ring:
         """Raise a product to a power; a fractional one only where no sign is lost."""
         if bound_count(key):
             return None
+        if exponent < 0:
+            self.divided |= {name for (name, _), q in key if q > 0} if self.ahead else set()
         if exponent.denominator == 1:
             assert hasattr(by, "inverse")
             return monomial(((p, q * exponent) for p, q in key), by ** int(exponent))  # type: ignore[operator]
@@ -255,6 +263,19 @@ class Ring:
                 part = self.make("log", atom(name, at))
             total = total + part.scale(constant(power))
         return total
+
+
+def common_coefficient(many: list[Coefficient]) -> Coefficient:
+    """Return the positive number, with its sizes, that all coefficients are whole times of."""
+    if any(len(c.terms) != 1 or c.under != many[0].under for c in many):
+        return ONE
+    powers = {c.terms[0][0] for c in many}
+    values = [Fraction(c.terms[0][1]) for c in many]
+    top = math.gcd(*(abs(v.numerator) for v in values))
+    bottom = math.lcm(*(v.denominator for v in values))
+    if len(powers) > 1 or (bottom > 1 and len({abs(v) for v in values}) > 1):
+        return ONE
+    return Coefficient(((powers.pop(), ratio(top, bottom)),), many[0].under)
 
 
 def places(axes: Axes) -> tuple[int, ...]:

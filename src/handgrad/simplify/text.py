@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,9 +32,15 @@ class Piece:
         return self.text if self.level >= level else f"({self.text})"
 
     @property
-    def rank(self) -> tuple[float, int, int, str]:
-        """Return what to choose by: operations, then names read, then length."""
-        return (round(self.cost, 3), len(self.reads), len(self.text), self.text)
+    def rank(self) -> tuple[float, int, int, int, str]:
+        """Return what to choose by: operations, then names read, then how often, then length."""
+        return (round(self.cost, 3), *taste(self.text))
+
+
+def taste(text: str) -> tuple[int, int, int, str]:
+    """Return what to choose by between texts that do as much: names in them, then length."""
+    found = re.findall(r"[A-Za-z_]\w*", text)
+    return len(set(found)), len(found), len(text), text
 
 
 def joined(terms: list[tuple[bool, Piece]]) -> Piece:

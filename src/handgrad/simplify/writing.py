@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
-from handgrad.derive import Backward, BackwardLine
-from handgrad.errors import NoRule
-from handgrad.ir import Expr, Line, Name, names
-from handgrad.ops import TABLE
-from handgrad.ops.numbers import WrittenFloat, write
-from handgrad.ops.term import Term, building
+from handgrad.derive import BackwardLine
+from handgrad.ir import Expr, Line, names
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.count import count
 from handgrad.simplify.identities import alternatives
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.program import Lowered, Reading
+from handgrad.simplify.proof import Proof
 from handgrad.simplify.refold import Refold, Unwritable
-from handgrad.simplify.text import Piece
+from handgrad.simplify.text import Piece, taste
 from handgrad.simplify.words import Vocabulary, Word
-from handgrad.spell import literal, spell
+from handgrad.spell import spell
 
 CHEAPER = 1e-6
 
@@ -47,7 +39,7 @@ class Writing:
     refused: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
-        self.scope = Scope(self.reading)
+        self.proof = Proof(self.reading.backward)
 
     def write(self) -> tuple[BackwardLine, ...]:
         """Return the lines."""
@@ -56,7 +48,7 @@ class Writing:
                 self.root(name, low)
         return self.alive()
 
-    def refold(self, extra: tuple[Word, ...] = ()) -> Refold:
+    def refold(self, primal: str = "", extra: tuple[Word, ...] = ()) -> Refold:
         """Return a printer whose words are the names assigned so far."""
         reading = self.reading
         late = {n for n in reading.lowered if n not in self.emitted}
@@ -66,7 +58,15 @@ class Writing:
         for word in (*reading.vocabulary.words, *extra):
             if word.name not in late or word in extra or not reading.lowered[word.name].line.primal:
                 vocabulary.add(word)
-        return Refold(reading.ring, vocabulary, reading.shown)
+        return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
+
+    def own_sizes(self, primal: str) -> dict[str, str]:
+        """Return the sizes of a primal's axes as its own shape, but for those that a scalar counts."""
+        sizes = self.reading.sizes
+        counted = {sizes.find(axis) for axis in sizes.tied.values()}
+        axes = enumerate(sizes.named.get(primal, ()))
+        found = {sizes.find(a): f"{primal}.shape[{k}]" for k, a in axes if a}
+        return {axis: text for axis, text in found.items() if axis not in counted}
 
     def bare(self, poly: Poly) -> Poly:
         """Leave out an upstream gradient that is 1."""
@@ -118,7 +118,7 @@ class Writing:
     def best(self, low: Lowered, before: float) -> list[BackwardLine] | None:
         """Return the lines of the cheapest form, None where the ones that were there stay."""
         rank = len(low.line.shape)
-        found: list[tuple[tuple[float, int, int, str], list[BackwardLine]]] = []
+        found: list[tuple[tuple[float, int, int, int, str], list[BackwardLine]]] = []
         reading = self.reading
         words = [reading.lowering.names[w.name] for w in self.refold().vocabulary.words if w.name in reading.lowering.names]
         for poly in alternatives(reading.ring, words, reading.facts.reduce, self.bare(low.poly)):
@@ -126,15 +126,15 @@ class Writing:
                 lines = self.with_parts(lines)
                 cost = sum(self.cost(each) for each in lines)
                 text = "\n".join(each.line.text for each in lines)
-                reads = {n for each in lines for n in names(each.line.expr)}
-                found.append(((cost, len(reads), len(text), text), lines))
-        if not found:
-            return None
-        rank_of, lines = min(found, key=lambda f: f[0])
+                found.append(((cost, *taste(text)), lines))
         old = self.slice(low.line.name)
-        if (rank_of[0], len(lines)) >= (before, len(old)) and rank_of[0] + CHEAPER >= before:
-            return None
-        return lines
+        for (cost, *_), lines in sorted(found, key=lambda f: f[0]):
+            if cost > before or (cost == before and len(lines) >= len(old)):
+                return None
+            if self.proof.holds(lines):
+                return lines
+            self.refused.append(lines[-1].line.text)
+        return None
 
     def with_parts(self, lines: list[BackwardLine]) -> list[BackwardLine]:
         """Return lines with those before them that make the forward parts that they read."""
@@ -152,7 +152,7 @@ class Writing:
     def forms(self, low: Lowered, poly: Poly, rank: int) -> list[list[BackwardLine]]:
         """Return ways to write a root: alone, and with cotangents that it had on the way."""
         found = []
-        refold = self.refold()
+        refold = self.refold(low.line.primal)
         plain = self.line(refold, low, poly, rank)
         if plain is not None:
             found.append([plain])
@@ -160,7 +160,7 @@ class Writing:
         for words in [extra, *([w] for w in extra if len(extra) > 1)]:
             if not words:
                 continue
-            whole = self.line(self.refold(tuple(words)), low, poly, rank)
+            whole = self.line(self.refold(low.line.primal, tuple(words)), low, poly, rank)
             if whole is None:
                 continue
             used = [w for w in words if w.name in names(whole.line.expr)]
@@ -213,21 +213,10 @@ class Writing:
         elif each.primal:
             attempts.append(f"({piece.text}).type_as({name})")
         for text in attempts:
-            found = self.parsed(text)
+            found = self.reading.scope.parse(text)
             if found is not None and found.shape == like.shape and found.dtype == like.dtype:
                 return found
         return None
-
-    def parsed(self, text: str) -> Expr | None:
-        """Return a text as an expression, None if torch refuses it."""
-        tree = ast.fix_missing_locations(Numbers().visit(ast.parse(text, mode="eval")))
-        given = {"torch": torch, "F": F, "_number": WrittenNumber}
-        try:
-            with building(TABLE):
-                value = eval(compile(tree, "<line>", "eval"), given, self.scope)
-        except (NoRule, RuntimeError, IndexError, TypeError):
-            return None
-        return value.expr if isinstance(value, Term) else None
 
     def alive(self) -> tuple[BackwardLine, ...]:
         """Return the lines that something needs."""
@@ -239,58 +228,3 @@ class Writing:
                 kept.append(each)
                 wanted |= set(names(each.line.expr))
         return tuple(reversed(kept))
-
-
-class Numbers(ast.NodeTransformer):
-    """Make the numbers of a text remember how they are written."""
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        """Wrap a float."""
-        if type(node.value) is not float:
-            return node
-        return ast.Call(ast.Name("_number", ast.Load()), [node], [])
-
-
-def WrittenNumber(value: float) -> WrittenFloat:
-    """Return a float that remembers its text."""
-    found = WrittenFloat(value)
-    found.text = literal(value)
-    return found
-
-
-class Scope(Mapping[str, Any]):
-    """The names of a program as terms and numbers."""
-
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
-        trace = reading.backward.trace
-        self.scalars = {n: write(v, n) for n, v in trace.program.scalars.items()}
-        self.shapes: dict[str, Callable[[], Name]] = {}
-        for name, value in trace.values.items():
-            self.put(name, tuple(value.shape), value.dtype)
-        out = trace.values[trace.output]
-        self.put(reading.start, tuple(out.shape), out.dtype)
-        for each in reading.backward.lines:
-            self.put(each.name, each.line.expr.shape, each.line.expr.dtype)
-
-    def put(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Add a tensor."""
-        self.shapes[name] = lambda: Name(name, shape, dtype)
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self.shapes:
-            return Term(self.shapes[name]())
-        if name in self.scalars:
-            return self.scalars[name]
-        raise KeyError(name)
-
-    def __iter__(self) -> Any:
-        return iter([*self.shapes, *self.scalars])
-
-    def __len__(self) -> int:
-        return len(self.shapes) + len(self.scalars)
-
-
-def as_backward(backward: Backward, lines: tuple[BackwardLine, ...]) -> Backward:
-    """Return a backward pass with other lines."""
-    return Backward(backward.trace, lines, backward.opaque, backward.start)

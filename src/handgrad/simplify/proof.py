@@ -1,0 +1,47 @@
+"""A last look at every line before it is kept: run it beside what it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.derive import Backward, BackwardLine
+from handgrad.threads import threads_for
+
+TOLERANCE = 4000  # in units of the dtype's eps, of the largest magnitude involved
+
+
+class Proof:
+    """The values of a backward pass, to compare lines with."""
+
+    def __init__(self, backward: Backward) -> None:
+        trace = backward.trace
+        self.scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+        self.scope |= trace.values
+        self.scope[backward.start] = trace.upstream
+        with torch.no_grad(), threads_for(trace.values.values()):
+            exec(compile(backward.source, "<backward>", "exec"), self.scope)
+        values = (self.scope[each.name] for each in backward.lines if each.primal)
+        self.reach = max((float(v.abs().max()) for v in values if v.numel()), default=0.0)
+
+    def holds(self, lines: list[BackwardLine]) -> bool:
+        """Tell whether lines give what the backward pass has by these names."""
+        scope = dict(self.scope)
+        source = "\n".join(each.line.text for each in lines)
+        with torch.no_grad():
+            exec(compile(source, "<lines>", "exec"), scope)
+        return all(self.same(scope[each.name], self.scope[each.name]) for each in lines)
+
+    def same(self, mine: torch.Tensor, truth: torch.Tensor) -> bool:
+        """Tell whether two tensors differ by rounding at most; where the truth is NaN, anything is."""
+        if mine.shape != truth.shape or mine.dtype != truth.dtype:
+            return False
+        known = truth.isfinite()
+        if not bool(known.any()):
+            return True
+        mine, truth = mine[known], truth[known]
+        scale = max(float(truth.abs().max()), 1e-3 * self.reach)
+        off = float((mine - truth).abs().max())
+        return off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale
