@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from handgrad.simplify.coefficient import Coefficient
-from handgrad.simplify.normal import EMPTY, Key, Poly, bound_count, collect, entry, monomial, number
+from handgrad.simplify.coefficient import ZERO, Coefficient
+from handgrad.simplify.normal import EMPTY, Key, Place, Poly, bound_count, collect, entry, monomial, number
 from handgrad.simplify.ring import Ring, places
+from handgrad.simplify.saying import definition, shown
 
 MOST_ROUNDS = 40
 
@@ -33,6 +34,17 @@ class Fact:
     text: str
 
 
+@dataclass(frozen=True)
+class Pick:
+    """A name for what a one-hot picks out of a product along its last axis."""
+
+    name: str
+    hot: Place
+    rest: Key
+    by: Coefficient
+    text: str
+
+
 @dataclass
 class Facts:
     """The facts learned so far, found by the atoms in them.
@@ -48,6 +60,7 @@ class Facts:
         default_factory=dict[frozenset[str], list[Fact]]
     )
     used: dict[str, None] = field(default_factory=dict[str, None])
+    picks: list[Pick] = field(default_factory=list[Pick])
     texts: dict[str, None] = field(default_factory=dict[str, None])
 
     def add(self, pattern: Key, value: Poly, text: str) -> None:
@@ -75,36 +88,79 @@ class Facts:
             others = Poly({k: v for k, v in meaning.terms.items() if k != key})
             rest = monomial((place, -power) for place, power in outside)
             if inside and free_labels(inside) >= free_labels(key):
-                self.add(inside, ((me - others) * rest).scale(c.inverse()), text)
+                self.learn_pick(name, inside, outside, others, c)
+                told = definition(ring, name, meaning) or text
+                self.add(inside, ((me - others) * rest).scale(c.inverse()), told)
         if len(meaning.terms) > 1:
             self.learn_total(name, me, meaning)
 
+    def learn_pick(
+        self, name: str, inside: Key, outside: Key, others: Poly, c: Coefficient
+    ) -> None:
+        """Learn that what a one-hot picks out is the name of it: `hot * x` is `hot * picked`."""
+        hot = [f for f in inside if f[0][0].startswith("[one_hot ")]
+        rest = tuple(f for f in inside if f not in hot and f[0][0][0] != "#")
+        if len(hot) == 1 and rest and not outside and not others.terms and c.number:
+            text = f"a one-hot times what it picks is a one-hot times {name}"
+            self.picks.append(Pick(name, hot[0][0], rest, c, text))
+
+    def picked(self, key: Key) -> Poly | None:
+        """Cancel what a one-hot picks with the name of it, None if there is nothing to cancel."""
+        have = dict(key)
+        for pick in self.picks:
+            for (n, at), power in key:
+                if n != pick.name or power >= 0:
+                    continue
+                for (hot, there), _ in key:
+                    if hot != pick.hot[0]:
+                        continue
+                    to = dict(zip(pick.hot[1], there, strict=True))
+                    mine = tuple(to.get(i, i) for i in places(self.ring.axes[n]))
+                    found = [((m, tuple(to.get(i, i) for i in w)), p) for (m, w), p in pick.rest]
+                    if mine == at and all(have.get(f, 0) * p > 0 and abs(have[f]) >= abs(p) for f, p in found):
+                        self.used[pick.text] = None
+                        more = [(f, -p) for f, p in found]
+                        return monomial((*key, *more, ((n, at), 1)), pick.by.inverse())
+        return None
+
     def learn_total(self, name: str, me: Poly, meaning: Poly) -> None:
         """Learn whether a sum is nothing or little once it is summed along an axis."""
-        for k, size in enumerate(self.ring.axes[name]):
-            label = k - len(self.ring.axes[name])
-            if not size:
-                continue
+        axes = self.ring.axes[name]
+        every = {k - len(axes): axis for k, axis in enumerate(axes) if axis}
+        for labels in self.stretched(meaning, every):
             before = dict(self.used)
-            total = self.reduce(meaning.sum_over(label, size))
+            total, whole = meaning, me
+            for label in labels:
+                total = total.sum_over(label, every[label])
+                whole = whole.sum_over(label, every[label])
+            self.used.clear()
+            total = self.reduce(total)
+            why = " and ".join(used.partition(", because")[0] for used in self.used)
             self.used = before
             if not total.terms or (total.pointwise and len(total.terms) == 1 and () in total.terms):
-                only = me.sum_over(label, size).single
+                only = whole.single
                 assert only is not None
-                shown = self.shown(name)
-                value = "0" if not total.terms else "a constant"
-                self.add(only[0], total, f"{shown} sums to {value} over dim {k}")
+                dims = " and ".join(str(i + len(axes)) for i in labels)
+                value = total.terms.get((), ZERO).number
+                who = shown(self.ring, name) or "the difference"
+                told = f"{who} sums to {'a constant' if value is None else value} over dim {dims}"
+                self.add(only[0], total, f"{told}, because {why}" if why else told)
 
-    def shown(self, name: str) -> str:
-        """Return an atom's name in words."""
-        return self.ring.texts.get(name, name) if name[0] != "_" else "the difference"
+    def stretched(self, meaning: Poly, axes: dict[int, str]) -> list[tuple[int, ...]]:
+        """Return the axes to sum a difference over: each, and those that one of its terms lacks."""
+        found = {(label,): None for label in axes}
+        for key in meaning.terms:
+            lacks = tuple(sorted(set(axes) - free_labels(key)))
+            if 1 < len(lacks) <= 3:
+                found[lacks] = None
+        return list(found)
 
     def learn_one_hot(self, name: str) -> None:
         """Learn that a one-hot has a single 1 in each row."""
         axes = self.ring.axes[name]
         only = monomial([((name, places(axes)), 1)]).sum_over(-1, axes[-1]).single
         assert only is not None
-        text = f"a one-hot row of {self.ring.texts[name]} sums to 1"
+        text = f"each one-hot row of {self.ring.texts[name]} sums to 1"
         self.add(only[0], number(1), text)
 
     def reduce(self, poly: Poly) -> Poly:
@@ -114,6 +170,8 @@ class Facts:
             rows: list[tuple[Key, Coefficient]] = []
             for key, c in poly.terms.items():
                 new = self.hidden(key)
+                if new is None and self.picks:
+                    new = self.picked(key)
                 if new is None and bound_count(key):
                     new = self.one(key)
                 if new is None:
@@ -138,7 +196,11 @@ class Facts:
             if masked is None or inner is None or power <= 0:
                 continue
             condition, there, when = masked
-            to = dict(zip(inner[0][0][0][1], at, strict=True)) if len(at) == len(inner[0][0][0][1]) else {}
+            to = (
+                dict(zip(inner[0][0][0][1], at, strict=True))
+                if len(at) == len(inner[0][0][0][1])
+                else {}
+            )
             place = (condition, tuple(to.get(i, i) for i in there))
             if (place, 1) in key:
                 rest = tuple(f for f in key if f != (place, 1))
@@ -157,7 +219,9 @@ class Facts:
                 self.used[fact.text] = None
                 rows = []
                 for k, c in fact.value.terms.items():
-                    moved = tuple(((n, tuple(to.get(i, i) for i in at)), p) for (n, at), p in lift(k, key))
+                    moved = tuple(
+                        ((n, tuple(to.get(i, i) for i in at)), p) for (n, at), p in lift(k, key)
+                    )
                     rows.append(entry((*rest, *moved), c))
                 return Poly(collect(rows)) if rows else EMPTY
         return None

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 
 from handgrad.simplify.coefficient import Coefficient, constant, ratio
-from handgrad.simplify.normal import ABSENT, Key, Place, Poly, Power, TooLarge, atom, monomial, number
+from handgrad.simplify.normal import (
+    ABSENT,
+    Key,
+    Place,
+    Poly,
+    Power,
+    TooLarge,
+    atom,
+    monomial,
+    number,
+)
 from handgrad.simplify.ring import Ring, places
 
 MOST_TERMS = 10
@@ -19,7 +29,9 @@ Univariate = dict[int, Fraction]
 """A sum of powers of one atom."""
 
 
-def alternatives(ring: Ring, words: list[Poly], reduce: Callable[[Poly], Poly], poly: Poly) -> list[Poly]:
+def alternatives(
+    ring: Ring, words: list[Poly], reduce: Callable[[Poly], Poly], poly: Poly
+) -> list[Poly]:
     """Return a sum, and equal sums that may be shorter.
 
     Args:
@@ -116,7 +128,9 @@ def within(total: Poly, part: Poly) -> Poly:
     rows = EMPTY
     for key, c in total.terms.items():
         for other, d in part.terms.items():
-            back = tuple(((n, tuple(-1000 - i if i <= -1000 else i for i in at)), p) for (n, at), p in other)
+            back = tuple(
+                ((n, tuple(-1000 - i if i <= -1000 else i for i in at)), p) for (n, at), p in other
+            )
             rows = rows + monomial((*key, *back), c * d)
     return rows
 
@@ -180,7 +194,7 @@ def one_factor(ring: Ring, short: Poly, place: Place) -> Poly | None:
     parts = split(short, place)
     if parts is None or len(parts) != 1:
         return None
-    ((outer, c), powers), = parts.items()
+    (((outer, c), powers),) = parts.items()
     low, high = min(powers), max(powers)
     if high != low + 1:
         return None
@@ -284,6 +298,11 @@ def canonical_at(ring: Ring, word: Poly, place: Place) -> tuple[Key, Univariate]
     only = word.single
     if only is None or only[1].number != 1 or not only[0] or only[0] == ((place, 1),):
         return None
+    if len(only[0]) == 1 and only[0][0][1] == 1:
+        (name, at), _ = only[0][0]
+        meaning = ring.means.get(name)
+        if meaning is not None:
+            word = meaning.relabel(dict(zip(labels(ring, name), at, strict=True)))
     whole = in_basis(ring, word, place[0])
     made: Univariate = {}
     for key, c in whole.terms.items():

@@ -71,9 +71,11 @@ def permuted(call: Call) -> dict[int, int] | None:
     if len(shape) > len(PRIMES) or 0 in shape:
         return None
     probe = torch.empty_strided(shape, PRIMES[: len(shape)], device="meta")
+    first = first_operand(call)
+    args = {n: probe if n == first else thawed(a) for n, a in call.args.items()}
     try:
         with torch._C.DisableTorchFunction(), torch.no_grad():
-            made = call.op.spellings[0].run(**{n: thawed(a, probe) for n, a in call.args.items()})
+            made = call.op.spellings[0].run(**args)
     except RuntimeError:  # it does more than move axes
         return None
     if not isinstance(made, torch.Tensor) or made.numel() != probe.numel():
@@ -95,10 +97,10 @@ def by_stride(probe: torch.Tensor, made: torch.Tensor) -> dict[int, int] | None:
     return found
 
 
-def thawed(arg: Arg, probe: torch.Tensor) -> Any:
-    """Return an argument to run on, the probe for the tensor."""
+def thawed(arg: Arg) -> Any:
+    """Return an argument to run on, a tensor as one that has a shape and nothing else."""
     if isinstance(arg, Static):
         return arg.value
     if isinstance(arg, tuple):
-        return tuple(thawed(part, probe) for part in arg)
-    return probe
+        return tuple(map(thawed, arg))
+    return torch.empty(arg.shape, device="meta")

@@ -92,10 +92,20 @@ def placed(piece: Piece, pick: Pick, frame: Frame | None) -> Piece | None:
         return None
     if where == sorted(where):
         inside = ", ".join(":" if k in where else "None" for k in range(where[0], 0))
-        return Piece(f"{piece.at(ATOM)}[{inside}]", ATOM, piece.cost + 0.02, piece.reads)
+        return Piece(f"{piece.at(ATOM)}[{inside}]", ATOM, piece.cost + 1, piece.reads)
     if sorted(where) == [-2, -1]:
-        return Piece(f"{piece.at(ATOM)}.mT", ATOM, piece.cost + 0.02, piece.reads)
+        return Piece(f"{piece.at(ATOM)}.mT", ATOM, piece.cost + 1, piece.reads)
     return None
+
+
+def shift(pick: Pick, frame: Frame | None) -> tuple[int, ...] | None:
+    """Return the axes that must be put between a word's own, None if it stays as it is."""
+    labels = [i for i in pick.at if i != ABSENT]
+    if ABSENT in pick.at or len(set(labels)) < len(labels) or not labels:
+        return None
+    where = [i if frame is None else frame.position[i] for i in labels]
+    natural_here = list(range(-len(where), 0))
+    return tuple(where) if where != natural_here and where == sorted(where) else None
 
 
 def zip_present(at: tuple[int, ...], where: list[int]) -> list[tuple[int, int]]:

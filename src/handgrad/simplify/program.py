@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from handgrad.derive import Backward, BackwardLine
-from handgrad.ir import Expr, Item, Line, names, walk
+from handgrad.ir import Call, Expr, Item, Line, Static, names, walk
 from handgrad.simplify.facts import Facts
 from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
@@ -18,7 +18,7 @@ from handgrad.simplify.scope import Scope
 from handgrad.simplify.sizes import Sizes
 from handgrad.simplify.text import ATOM, Piece
 from handgrad.simplify.words import Vocabulary, Word
-from handgrad.spell import text_precedence
+from handgrad.spell import spell, text_precedence
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class Reading:
     def read(self) -> None:
         """Lower every line, first the forward ones."""
         roots = self.roots()
+        never: set[str] = set()
         while True:
             self.forward()
             self.ring.ahead = False
@@ -95,10 +96,21 @@ class Reading:
             for each in self.backward.lines:
                 self.backward_line(each, each.name in roots)
             missing = self.read_as_written() - roots
-            if not missing:
+            idle = (roots & self.numbers()) - never - self.read_as_written()
+            if not missing and not idle:
                 return
-            roots |= missing
+            never |= idle
+            roots = (roots | missing) - idle
             self.clear()
+
+    def numbers(self) -> set[str]:
+        """Return the inner cotangents that are a number times the upstream gradient."""
+        leaves = self.backward.trace.leaves
+        return {
+            name
+            for name, low in self.lowered.items()
+            if low.poly.single and low.poly.atoms <= {self.start} and low.line.primal not in leaves
+        }
 
     def read_as_written(self) -> set[str]:
         """Return the backward names that are read in what is left as it was written."""
@@ -124,7 +136,7 @@ class Reading:
             if poly.single and poly.pointwise and not opaque(poly) and len(poly.single[0]) > 1:
                 self.vocabulary.add(self.word(each.name, poly))
             if self.share:
-                self.facts.learn(each.name, poly, f"{each.name} was computed before")
+                self.facts.learn(each.name, poly, one_line(each.line.text))
         else:
             self.lowering.names[each.name] = poly
 
@@ -144,12 +156,10 @@ class Reading:
     def define(self, line: Line) -> None:
         """Learn what a name is: a product is put in its place, a sum becomes an atom."""
         expr = line.expr
-        if len(line.targets) > 1 or isinstance(expr, Item) or expr.dtype in WHOLE_DTYPES:
-            for target in line.targets:
-                if expr.dtype not in WHOLE_DTYPES or len(line.targets) > 1:
-                    self.lowering.names[target] = self.as_atom(target)
-            return
         name = line.target
+        if len(line.targets) > 1 or isinstance(expr, Item) or expr.dtype in WHOLE_DTYPES:
+            self.define_outputs(line)
+            return
         poly = as_product(self.ring, self.lowering.lower(expr))
         poly = self.ring.known(poly)
         only = poly.single
@@ -165,6 +175,40 @@ class Reading:
         if not opaque(poly):
             self.ring.define(name, poly)
             self.facts.learn(name, poly, one_line(line.text))
+
+    def define_outputs(self, line: Line) -> None:
+        """Make atoms of what is not in normal form; conditions and one-hots are what they are."""
+        expr = line.expr
+        if len(line.targets) == 1 and expr.dtype in WHOLE_DTYPES:
+            poly = self.lowering.lower(expr)
+            only = poly.single
+            if only is not None and all(n[0] == "[" for n in poly.atoms):
+                self.lowering.names[line.target] = poly
+                self.vocabulary.add(self.word(line.target, poly))
+            return
+        if self.define_moments(line):
+            return
+        for target in line.targets:
+            if self.backward.trace.values[target].dtype not in WHOLE_DTYPES:
+                self.lowering.names[target] = self.as_atom(target)
+
+    def define_moments(self, line: Line) -> bool:
+        """Define a variance and a mean that one op makes together; False for any other op."""
+        call = line.expr.call if isinstance(line.expr, Item) else line.expr
+        if not isinstance(call, Call) or not call.op.name.startswith("var_mean"):
+            return False
+        if len(line.targets) != 2:
+            return False
+        given = {n: a for n, a in call.args.items() if n != "x" and isinstance(a, Static)}
+        x = spell(call.args["x"])
+        for target, how in zip(line.targets, ("var", "mean"), strict=True):
+            kept = {n: a for n, a in given.items() if how == "var" or n in ("dim", "keepdim")}
+            words = ", ".join(f"{n}={a.text}" for n, a in kept.items())
+            expr = self.scope.parse(f"{x}.{how}({words})")
+            if expr is None:
+                return False
+            self.define(Line((target,), expr, f"{target} = {spell(expr)}"))
+        return True
 
     def as_atom(self, name: str) -> Poly:
         """Make a name an atom and a word."""
@@ -205,11 +249,12 @@ class Reading:
         labels = home
         piece = None
         if name in ring.texts:
-            piece = self.spelled(name)
             if name.startswith("[one_hot "):
                 self.facts.learn_one_hot(name)
+            else:
+                piece = self.spelled(name)
         elif ring.made[name].how == "sum":
-            self.facts.learn(name, ring.made[name].of, "definition of a part")
+            self.facts.learn(name, ring.made[name].of, "the forward pass has this sum as a value of its own")
         if name in ring.made:
             labels = spread(home)
         self.vocabulary.add(Word(name, key, labels, piece=piece))
@@ -218,10 +263,6 @@ class Reading:
         """Return the text of an atom that is left as it was written."""
         text = self.ring.texts[name]
         reads = frozenset(words_in(text))
-        if name.startswith("[one_hot "):
-            size = self.shown.get(self.ring.axes[name][-1], "-1")
-            whole = f"F.one_hot({text}, num_classes={size})"
-            return Piece(whole, ATOM, 1 + operations(text), reads)
         return Piece(text, text_precedence(text), operations(text), reads)
 
     def roots(self) -> set[str]:

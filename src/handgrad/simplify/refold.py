@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
+from handgrad.simplify.count import count
 from handgrad.simplify.identities import exchanged
 from handgrad.simplify.normal import ABSENT, Key, Place, Poly, Power, bound_count, monomial
-from handgrad.simplify.placing import Frame, frame_of, placed
+from handgrad.simplify.placing import Frame, frame_of, placed, shift
 from handgrad.simplify.ring import Ring, compacted, places, spread
+from handgrad.simplify.sizes import names_in
 from handgrad.simplify.text import (
     ATOM,
     POWER,
@@ -95,6 +97,7 @@ class Refold:
                     yield self.outside(factor, inner, rank)
         if not common and len(poly.terms) > 2:
             yield from self.partly(poly, depth, rank)
+            yield from self.by_number(poly, depth, rank)
 
     def outside(self, factor: Poly, inner: Piece | None, rank: int | None) -> Piece | None:
         """Write a common factor times what is left in brackets."""
@@ -121,13 +124,30 @@ class Refold:
                 if one is not None and other is not None:
                     yield added(one, other)
 
+    def by_number(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
+        """Yield ways to divide or multiply several terms at once by the number that they have."""
+        numbers = {(-c if c.negative else c) for c in poly.terms.values()} - {ONE}
+        for number in numbers:
+            chosen = {k: c for k, c in poly.terms.items() if number in (c, -c)}
+            if 1 < len(chosen) < len(poly.terms):
+                first = next(iter(chosen.values()))
+                group = Poly(chosen).scale(first.inverse())
+                rest = Poly({k: c for k, c in poly.terms.items() if k not in chosen})
+                inner = self.build(group, depth - 1, rank, plain=True)
+                other = self.build(rest, depth - 1, rank, plain=True)
+                outer = inner and self.product((), number, [inner], rank)
+                if outer is not None and other is not None:
+                    yield joined([(False, other), (first.negative, outer)])
+
     def flat(self, poly: Poly, rank: int | None) -> Piece | None:
         """Write a sum term by term."""
         if len(poly.terms) == 1:
             ((key, c),) = poly.terms.items()
             return self.product(key, c, [], rank)
         terms: list[tuple[bool, Piece]] = []
-        for key, c in sorted(poly.terms.items(), key=lambda t: (bound_count(t[0]), len(t[0]), t[0])):
+        for key, c in sorted(
+            poly.terms.items(), key=lambda t: (bound_count(t[0]), len(t[0]), t[0])
+        ):
             minus = c.negative
             piece = self.product(key, -c if minus else c, [], rank)
             if piece is None:
@@ -169,14 +189,14 @@ class Refold:
         over: list[Piece] = []
         under: list[Piece] = []
         grouped: list[Pick] = []
+        alone: list[Pick] = []
         for pick in picks:
             if any(label >= 0 for label in pick.at):
                 grouped.append(pick)
                 continue
-            piece = placed(self.piece(pick.word), pick, None)
-            if piece is None:
-                return None
-            put(piece, pick.power, over, under)
+            alone.append(pick)
+        if not self.put_all(alone, None, over, under):
+            return None
         for group in connected(grouped):
             done = self.summed(key, group, c, rank)
             if done is None:
@@ -184,6 +204,32 @@ class Refold:
             piece, c = done
             over.append(piece)
         return over, under, c
+
+    def put_all(
+        self, picks: list[Pick], frame: Frame | None, over: list[Piece], under: list[Piece]
+    ) -> bool:
+        """Add words to a product, those that get the same new axes in one; False if one cannot."""
+        moved: dict[tuple[int, ...], list[Pick]] = {}
+        for pick in picks:
+            where = shift(pick, frame)
+            if where is not None:
+                moved.setdefault(where, []).append(pick)
+                continue
+            piece = placed(self.piece(pick.word), pick, frame)
+            if piece is None:
+                return False
+            put(piece, pick.power, over, under)
+        for where, many in moved.items():
+            top: list[Piece] = []
+            bottom: list[Piece] = []
+            for pick in many:
+                put(self.piece(pick.word), pick.power, top, bottom)
+            flipped = not top
+            inner = multiplied(bottom, []) if flipped else multiplied(top, bottom)
+            text = ", ".join(":" if k in where else "None" for k in range(where[0], 0))
+            piece = Piece(f"{inner.at(ATOM)}[{text}]", ATOM, inner.cost + 1, inner.reads)
+            (under if flipped else over).append(piece)
+        return True
 
     def summed(
         self, key: Key, group: list[Pick], c: Coefficient, rank: int | None
@@ -194,11 +240,8 @@ class Refold:
             return None
         over: list[Piece] = []
         under: list[Piece] = []
-        for pick in group:
-            piece = placed(self.piece(pick.word), pick, frame)
-            if piece is None:
-                return None
-            put(piece, pick.power, over, under)
+        if not self.put_all(group, frame, over, under):
+            return None
         inner = multiplied(over, under)
         sizes = ONE
         for (name, at), _ in key:
@@ -214,6 +257,8 @@ class Refold:
         if word.piece is not None:
             return word.piece
         key = (("word", word.name), 0)
+        if key not in self.memo and word.name.startswith("[one_hot "):
+            self.memo[key] = self.one_hot(word.name)
         if key not in self.memo:
             made = self.ring.made[word.name]
             inner = self.show(made.at(made.home))
@@ -221,6 +266,13 @@ class Refold:
         found = self.memo[key]
         assert found is not None
         return found
+
+    def one_hot(self, name: str) -> Piece:
+        """Return the text of a one-hot of labels."""
+        text = self.ring.texts[name]
+        size = self.sizes.get(self.ring.axes[name][-1], "-1")
+        reads = frozenset(names_in(text))
+        return Piece(f"F.one_hot({text}, num_classes={size})", ATOM, 1 + count(text), reads)
 
     def enrich(self, key: Key) -> None:
         """Add words for the exponentials in a monomial: one for all together, softmax, sigmoid."""
@@ -318,7 +370,11 @@ class Refold:
         if inner is None or len(free) != len(own):
             return
         if name not in self.ring.made:
-            own = tuple(ABSENT if not a else next(rest) for a in self.ring.axes[name]) if (rest := iter(own)) else own
+            own = (
+                tuple(ABSENT if not a else next(rest) for a in self.ring.axes[name])
+                if (rest := iter(own))
+                else own
+            )
         whole = monomial([((place[0], home), 1), ((name, own), -1)])
         rank = -min(home)
         dim = along + rank if rank < 3 else along

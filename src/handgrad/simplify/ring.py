@@ -158,7 +158,9 @@ class Ring:
     def note_exponentials(self, name: str, meaning: Poly) -> None:
         """Remember an atom that is an exponential, or a sum with one in it."""
         made = self.made.get(name)
-        if (made is not None and made.how == "exp") or not self.functional.isdisjoint(meaning.atoms):
+        if (made is not None and made.how == "exp") or not self.functional.isdisjoint(
+            meaning.atoms
+        ):
             self.functional.add(name)
 
     def home(self, name: str) -> tuple[int, ...]:
@@ -290,7 +292,7 @@ def bound_in(a: Poly) -> bool:
 
 def signed(a: Poly) -> tuple[int, Poly]:
     """Return a sum with its first term that is no constant positive, and the sign before it."""
-    keys = [key for key in sorted(a.terms) if key] or [()]
+    keys = [key for key in sorted(a.terms, key=lambda k: (bound_count(k), k)) if key] or [()]
     if keys[0] in a.terms and a.terms[keys[0]].negative:
         return -1, a.scale(MINUS)
     return 1, a

@@ -43,7 +43,7 @@ class Scope(Mapping[str, Any]):
         try:
             with building(TABLE):
                 value = eval(compile(tree, "<line>", "eval"), given, self)
-        except (NoRule, RuntimeError, IndexError, TypeError, NameError):
+        except (NoRule, RuntimeError, IndexError, TypeError, NameError, AttributeError):
             return None
         return value.expr if isinstance(value, Term) else None
 

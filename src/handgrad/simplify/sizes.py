@@ -7,6 +7,7 @@ Equal numbers prove nothing: `n` and `V` may both be 5 today.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,7 +37,6 @@ class Sizes:
         for name, expr in lines:
             self.assign(name, expr)
         self.tied = self.ties()
-        self.known.clear()
 
     def assign(self, name: str, expr: Expr) -> None:
         """Join the axes of a backward line's value with those of its name, and of its primal."""
@@ -94,11 +94,20 @@ class Sizes:
         given = {name: self.axes(arg) for name, arg in call.args.items() if is_expr(arg)}
         if call.op.index is not None:
             self.by_equation(parse(call.op.index), call, given, own)
+            if call.op.name == "one_hot":
+                self.unite(own[-1], self.shaped(call.args.get("num_classes")))
         else:
             for axis, (param, source) in moved(call, expr).items():
                 self.unite(given[param][source], own[axis])
             self.by_label(call, given, own)
         return own
+
+    def shaped(self, arg: Arg | None) -> str:
+        """Return the axis that a number is written as the size of, `x.shape[1]`; empty for none."""
+        text = arg.text if isinstance(arg, Static) else ""
+        found = re.fullmatch(r"(\w+)\.shape\[(-?\d+)\]", text)
+        axes = self.named.get(found[1], ()) if found else ()
+        return axes[int(found[2])] if found and -len(axes) <= int(found[2]) < len(axes) else ""
 
     def by_label(self, call: Call, given: Mapping[str, Axes], own: Axes) -> None:
         """Join the rows that one label each is picked from with the labels."""
@@ -166,6 +175,9 @@ class Sizes:
                 if isinstance(node, Call) and summed(node):
                     axes = self.axes(next(operands(tuple(node.args.values()))))
                     yield from self.counted(scalars, [axes[k] for k in reduced_dims(node)])
+        classes = call.args.get("num_classes")
+        if scalars and isinstance(classes, Static) and classes.text in scalars:
+            yield from self.counted({classes.text}, self.axes(call)[-1:])
         index = call.args.get("index")
         parts = index if isinstance(index, tuple) else (index,)
         for k, part in enumerate(parts):

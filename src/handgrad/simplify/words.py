@@ -101,9 +101,7 @@ class Cover:
                     step -= 0.5
                 self.go(rest, [*picked, Pick(word, at, power)], cost + step)
 
-    def power(
-        self, word: Word, places: tuple[Place, ...], left: dict[Place, Power]
-    ) -> Power:
+    def power(self, word: Word, places: tuple[Place, ...], left: dict[Place, Power]) -> Power:
         """Return how often a word goes into what is left, 0 if it does not."""
         lowest: Power | None = None
         for (_, p), place in zip(word.key, places, strict=True):

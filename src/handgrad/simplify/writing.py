@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handgrad.derive import BackwardLine
-from handgrad.ir import Expr, Line, names
+from handgrad.ir import Call, Expr, Line, children, names, walk
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.count import count
-from handgrad.simplify.identities import alternatives
+from handgrad.simplify.identities import alternatives, exchanged
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.program import Lowered, Reading
 from handgrad.simplify.proof import Proof
 from handgrad.simplify.refold import Refold, Unwritable
-from handgrad.simplify.text import Piece, taste
+from handgrad.simplify.ring import places
+from handgrad.simplify.text import ATOM, Piece, taste
 from handgrad.simplify.words import Vocabulary, Word
 from handgrad.spell import spell
 
@@ -120,8 +121,14 @@ class Writing:
         rank = len(low.line.shape)
         found: list[tuple[tuple[float, int, int, int, str], list[BackwardLine]]] = []
         reading = self.reading
-        words = [reading.lowering.names[w.name] for w in self.refold().vocabulary.words if w.name in reading.lowering.names]
-        for poly in alternatives(reading.ring, words, reading.facts.reduce, self.bare(low.poly)):
+        words = [
+            reading.lowering.names[w.name]
+            for w in self.refold().vocabulary.words
+            if w.name in reading.lowering.names
+        ]
+        bare = self.bare(low.poly)
+        every = {p.key: p for one in (bare, self.opened(bare)) for p in alternatives(reading.ring, words, reading.facts.reduce, one)}
+        for poly in every.values():
             for lines in self.forms(low, poly, rank):
                 lines = self.with_parts(lines)
                 cost = sum(self.cost(each) for each in lines)
@@ -135,6 +142,19 @@ class Writing:
                 return lines
             self.refused.append(lines[-1].line.text)
         return None
+
+    def opened(self, poly: Poly) -> Poly:
+        """Open the cotangents in a sum that are products with factors that other terms have too."""
+        if len(poly.terms) < 2:
+            return poly
+        reading = self.reading
+        for name in sorted(poly.atoms & reading.lowered.keys()):
+            meaning = self.bare(reading.lowered[name].poly)
+            others = {n for key in poly.terms for (n, _), _ in key if name not in {m for (m, _), _ in key}}
+            if meaning.single and meaning.pointwise and meaning.atoms & others:
+                changed = exchanged(poly, name, places(reading.ring.axes[name]), meaning)
+                poly = poly if changed is None else changed
+        return poly
 
     def with_parts(self, lines: list[BackwardLine]) -> list[BackwardLine]:
         """Return lines with those before them that make the forward parts that they read."""
@@ -176,7 +196,8 @@ class Writing:
         for each in self.slice(low.line.name)[:-1]:
             other = reading.lowered[each.name]
             bare = self.bare(other.poly)
-            if each.primal and bare.single and bare.pointwise and bare.atoms <= poly.atoms:
+            linear = reading.ring.is_linear(other.poly)
+            if linear and bare.single and bare.pointwise and bare.atoms <= poly.atoms:
                 word = reading.word(each.name, bare)
                 if len(word.key) > 1:
                     found.append(word)
@@ -189,16 +210,34 @@ class Writing:
 
     def line(self, refold: Refold, low: Lowered, poly: Poly, rank: int) -> BackwardLine | None:
         """Return a line that assigns a normal form; None if it cannot be written in its shape."""
-        try:
-            piece = refold.show(poly, rank)
-        except (Unwritable, TooLarge):
-            return None
-        expr = self.built(piece, low.line.line.expr, low.line)
-        if expr is None:
+        expr = self.shown(refold, low, poly, rank)
+        if expr is not None and weak(expr):
+            expr = self.shown(self.typed(refold, low.line.primal), low, poly, rank)
+        if expr is None or weak(expr):
             return None
         old = low.line
         line = Line((old.name,), expr, f"{old.name} = {spell(expr)}")
         return BackwardLine(line, old.primal, old.forward, old.contributions)
+
+    def shown(self, refold: Refold, low: Lowered, poly: Poly, rank: int) -> Expr | None:
+        """Return a normal form as an expression, None if it cannot be written."""
+        try:
+            return self.built(refold.show(poly, rank), low.line.line.expr, low.line)
+        except (Unwritable, TooLarge):
+            return None
+
+    def typed(self, refold: Refold, primal: str) -> Refold:
+        """Return a printer that makes floats of one-hots and conditions before all else."""
+        vocabulary = Vocabulary()
+        for word in refold.vocabulary.words:
+            one = len(word.key) == 1 and word.key[0][0][0][0] == "["
+            piece = refold.piece(word) if one else None
+            if piece is not None and primal:
+                text = f"{piece.at(ATOM)}.type_as({primal})"
+                piece = Piece(text, ATOM, piece.cost, piece.reads)
+                word = replace(word, piece=piece)
+            vocabulary.add(word)
+        return Refold(refold.ring, vocabulary, refold.sizes)
 
     def built(self, piece: Piece, like: Expr, each: BackwardLine) -> Expr | None:
         """Return a text as an expression in the shape and dtype that it must have."""
@@ -228,3 +267,15 @@ class Writing:
                 kept.append(each)
                 wanted |= set(names(each.line.expr))
         return tuple(reversed(kept))
+
+
+def weak(expr: Expr) -> bool:
+    """Tell whether a float is made of whole numbers alone: it has torch's default dtype."""
+    return any(
+        isinstance(node, Call)
+        and node.dtype.is_floating_point
+        and not node.op.structural
+        and bool(found := list(children(node)))
+        and not any(child.dtype.is_floating_point for child in found)
+        for node in walk(expr)
+    )
