@@ -273,13 +273,16 @@ def broadcasts(a: Shape, b: Shape) -> bool:
 
 
 def random_sizes(rng: random.Random) -> tuple[Mapping[str, int], ...]:
-    """Return three sets of sizes: sometimes both the same, sometimes 1."""
-    found = []
+    """Return three sets of sizes: sometimes both the same, sometimes 1.
+
+    An axis of size 1 at the first is one at all: nothing in a trace tells it from one kept by a sum.
+    """
+    found: list[Mapping[str, int]] = []
     for place in range(3):
         n, v = rng.choice(SIZES), rng.choice(SIZES)
         if n == v and place == 0 and rng.random() < 0.7:
             v = n % 7 + 2
-        if rng.random() < 0.08:
+        if rng.random() < 0.08 or (found and found[0]["n"] == 1):
             n = 1
         found.append({"n": n, "V": v})
     return tuple(found)

@@ -25,7 +25,7 @@ SIGNS = [
     "y = ((x - w) ** 2) ** 0.5 * (w - x)",
     "s = (x * x).sum(1, keepdim=True)\ny = x * (s**2) ** 0.5",
     "s = x.sum(1, keepdim=True)\ny = w * (s**2) ** 0.5 / s",
-    "z = x / w\ny = (z**2) ** 0.5 * (w**2) ** 0.5",
+    "z = x / w\ny = (z**2) ** 0.5 * w**2",
 ]
 
 

@@ -55,7 +55,7 @@ def smoothed(q: Any, x: Any, label_smoothing: Any) -> Any:
 
 def known(target: Any, ignore_index: int) -> Any:
     """Return the targets with class 0 in place of what is ignored."""
-    return target.masked_fill(target == ignore_index, 0)
+    return torch.where(target != ignore_index, target, 0)
 
 
 def unless_ignored(value: Any, target: Any, ignore_index: int) -> Any:

@@ -99,8 +99,8 @@ class Facts:
     ) -> None:
         """Learn that what a one-hot picks out is the name of it: `hot * x` is `hot * picked`."""
         hot = [f for f in inside if f[0][0].startswith("[one_hot ")]
-        rest = tuple(f for f in inside if f not in hot and f[0][0][0] != "#")
-        if len(hot) == 1 and rest and not outside and not others.terms and c.number:
+        rest = tuple(f for f in (*inside, *outside) if f not in hot and f[0][0][0] != "#")
+        if len(hot) == 1 and rest and not others.terms and c.number:
             text = f"a one-hot times what it picks is a one-hot times {name}"
             self.picks.append(Pick(name, hot[0][0], rest, c, text))
 
@@ -117,7 +117,7 @@ class Facts:
                     to = dict(zip(pick.hot[1], there, strict=True))
                     mine = tuple(to.get(i, i) for i in places(self.ring.axes[n]))
                     found = [((m, tuple(to.get(i, i) for i in w)), p) for (m, w), p in pick.rest]
-                    if mine == at and all(have.get(f, 0) * p > 0 and abs(have[f]) >= abs(p) for f, p in found):
+                    if mine == at and all(have.get(f, 0) * p > 0 for f, p in found):
                         self.used[pick.text] = None
                         more = [(f, -p) for f, p in found]
                         return monomial((*key, *more, ((n, at), 1)), pick.by.inverse())

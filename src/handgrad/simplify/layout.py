@@ -16,7 +16,7 @@ ALIKE = frozenset(
 # These may only move axes, or add and drop axes of size 1: that depends on their arguments.
 MOVING = frozenset(
     "transpose permute movedim unsqueeze squeeze squeeze_dim squeeze_dims new_axis reshape flatten"
-    " unflatten reshape_as expand".split()
+    " unflatten reshape_as expand select select_index slice_index narrow".split()
 )
 PRIMES = (7919, 104729, 1299709, 15485863, 179424673, 2038074743)
 

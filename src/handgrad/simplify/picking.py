@@ -22,6 +22,8 @@ def picked(lowering: Lowering, call: Call) -> Poly | None:
     if not isinstance(x, Name | Call | Item):
         return None
     size = lowering.sizes.axes(x)[-1] if x.ndim else ""
+    if name in ("select_scatter", "slice_scatter"):
+        return put_whole(lowering, call, x)
     if name == "index":
         return pick_row_by_row(lowering, x, args["index"], size)
     if name in ("index_put", "index_add_put"):
@@ -36,6 +38,18 @@ def picked(lowering: Lowering, call: Call) -> Poly | None:
             return None
         return lowering.ring.times(hot, lowering.lower(src))
     return None
+
+
+def put_whole(lowering: Lowering, call: Call, x: Expr) -> Poly | None:
+    """Lower a write of all of zeros, along an axis of size 1."""
+    src = call.args.get("src")
+    dim = call.args.get("dim")
+    if not isinstance(src, Name | Call | Item) or not isinstance(dim, Static):
+        return None
+    if lowering.lower(x) != EMPTY or x.shape[dim.value] != 1 or src.shape == x.shape:
+        return None
+    place = dim.value % x.ndim - x.ndim
+    return lowering.lower(src).relabel({i + 1: i for i in range(-x.ndim, place)})
 
 
 def one_hot(lowering: Lowering, label: Arg, size: str) -> Poly | None:

@@ -1,4 +1,4 @@
-"""A last look at every line before it is kept: run it beside what it stands for."""
+"""A last look at every line before it is kept: run it beside what it stands for, at two sizes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.derive import Backward, BackwardLine
+from handgrad.derive import BackwardLine
+from handgrad.simplify.program import Reading
+from handgrad.simplify.sized import elsewhere
 from handgrad.threads import threads_for
 
 TOLERANCE = 4000  # in units of the dtype's eps, of the largest magnitude involved
 
 
 class Proof:
-    """The values of a backward pass, to compare lines with."""
+    """The values of a backward pass, its own and some at other sizes, to compare lines with."""
 
-    def __init__(self, backward: Backward) -> None:
-        trace = backward.trace
+    def __init__(self, reading: Reading) -> None:
+        backward, trace = reading.backward, reading.backward.trace
         self.scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
         self.scope |= trace.values
         self.scope[backward.start] = trace.upstream
@@ -25,6 +27,7 @@ class Proof:
             exec(compile(backward.source, "<backward>", "exec"), self.scope)
         values = (self.scope[each.name] for each in backward.lines if each.primal)
         self.reach = max((float(v.abs().max()) for v in values if v.numel()), default=0.0)
+        self.other = elsewhere(reading)
 
     def holds(self, lines: list[BackwardLine]) -> bool:
         """Tell whether lines give what the backward pass has by these names."""
@@ -32,7 +35,21 @@ class Proof:
         source = "\n".join(each.line.text for each in lines)
         with torch.no_grad():
             exec(compile(source, "<lines>", "exec"), scope)
-        return all(self.same(scope[each.name], self.scope[each.name]) for each in lines)
+        return all(
+            self.same(scope[each.name], self.scope[each.name]) for each in lines
+        ) and self.holds_elsewhere(source, [each.name for each in lines])
+
+    def holds_elsewhere(self, source: str, names: list[str]) -> bool:
+        """Tell whether lines hold at other sizes too, if there are any at which the program runs."""
+        if self.other is None:
+            return True
+        scope = dict(self.other.scope)
+        try:
+            with torch.no_grad():
+                exec(compile(source, "<lines>", "exec"), scope)
+        except (RuntimeError, IndexError):  # a size of today stands in them
+            return False
+        return all(self.other.same(scope[name], self.other.scope[name]) for name in names)
 
     def same(self, mine: torch.Tensor, truth: torch.Tensor) -> bool:
         """Tell whether two tensors differ by rounding at most; where the truth is NaN, anything is."""

@@ -75,9 +75,9 @@ class Ring:
         """Remember a name for a sum: the same sum is that name from here on."""
         self.means[name] = meaning
         self.note_exponentials(name, meaning)
-        sign, inner = signed(meaning)
-        if len(meaning.terms) > 1 and sign == 1 and compact(inner)[1] == compact(inner)[0]:
-            self.found.setdefault(("sum", compacted(inner).key), name)
+        contiguous = compact(meaning)[1] == compact(meaning)[0]
+        if len(meaning.terms) > 1 and contiguous and "" not in self.axes[name]:
+            self.found.setdefault(("sum", compacted(meaning).key), name)
 
     def is_linear(self, poly: Poly) -> bool:
         """Tell whether an upstream gradient is in it."""
@@ -106,19 +106,21 @@ class Ring:
             inside = monomial((f for f in only[0] if max(f[0][1], default=-1) >= 0))
             return (outside * self.make("sum", inside)).scale(only[1])
         common, inner = self.content(a)
-        sign, inner = signed(inner)
-        return (common * self.make("sum", inner)).scale(constant(sign))
+        other = inner.scale(MINUS)
+        if ("sum", compacted(other).key) in self.found:
+            return (common * self.make("sum", other)).scale(MINUS)
+        return common * self.make("sum", inner)
 
     def known(self, a: Poly) -> Poly:
         """Return a sum as the atom that it was made before, if it was."""
         if len(a.terms) < 2:
             return a
         common, inner = self.content(a)
-        sign, inner = signed(inner)
-        name = self.found.get(("sum", compacted(inner).key))
-        if name is None or name in self.means:
-            return a
-        return (common * atom(name, tuple(sorted(inner.free)))).scale(constant(sign))
+        for sign in (1, -1):
+            name = self.found.get(("sum", compacted(inner.scale(constant(sign))).key))
+            if name is not None and name not in self.means:
+                return (common * atom(name, tuple(sorted(inner.free)))).scale(constant(sign))
+        return a
 
     def content(self, a: Poly) -> tuple[Poly, Poly]:
         """Return the factors that all terms share, and the sum without them."""
@@ -288,14 +290,6 @@ def places(axes: Axes) -> tuple[int, ...]:
 def bound_in(a: Poly) -> bool:
     """Tell whether something in it is summed over."""
     return not a.pointwise
-
-
-def signed(a: Poly) -> tuple[int, Poly]:
-    """Return a sum with its first term that is no constant positive, and the sign before it."""
-    keys = [key for key in sorted(a.terms, key=lambda k: (bound_count(k), k)) if key] or [()]
-    if keys[0] in a.terms and a.terms[keys[0]].negative:
-        return -1, a.scale(MINUS)
-    return 1, a
 
 
 def compact(a: Poly) -> tuple[list[int], list[int]]:

@@ -94,7 +94,7 @@ class Cover:
                     rest[place] -= p * power
                     if not rest[place]:
                         del rest[place]
-                step = self.cost(word) + (1 if abs(power) in (1, 2) else 1.6)
+                step = self.cost(word) + (abs(power) if abs(power) in (1, 2) else 2)
                 step += 0.02 if power < 0 else 0
                 step += 0.3 if abs(power).denominator > 1 or abs(power) > 2 else 0
                 if not picked:

@@ -9,6 +9,7 @@ from handgrad.derive import BackwardLine
 from handgrad.ir import Call, Expr, Line, children, names, walk
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.count import count
+from handgrad.simplify.hoisting import hoisted
 from handgrad.simplify.identities import alternatives, exchanged
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.program import Lowered, Reading
@@ -40,14 +41,18 @@ class Writing:
     refused: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
-        self.proof = Proof(self.reading.backward)
+        self.proof = Proof(self.reading)
 
     def write(self) -> tuple[BackwardLine, ...]:
         """Return the lines."""
         for name, low in self.reading.lowered.items():
             if low.root:
                 self.root(name, low)
-        return self.alive()
+        lines = self.alive()
+        trace = self.reading.backward.trace
+        taken = set(trace.values) | set(trace.program.scalars) | {f"d{n}" for n in trace.values}
+        taken |= {each.name for each in self.reading.backward.lines}
+        return hoisted(trace, lines, set(self.reading.lowering.upstream), taken)
 
     def refold(self, primal: str = "", extra: tuple[Word, ...] = ()) -> Refold:
         """Return a printer whose words are the names assigned so far."""

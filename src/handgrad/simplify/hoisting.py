@@ -1,0 +1,117 @@
+"""Names for what simplified lines would otherwise compute twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from handgrad.derive import BackwardLine
+from handgrad.derive.hoist import Hoist
+from handgrad.ir import Call, Expr, Line, Name, children, names
+from handgrad.simplify.count import count
+from handgrad.spell import spell
+from handgrad.trace import Trace
+
+
+def hoisted(
+    trace: Trace, lines: tuple[BackwardLine, ...], linear: set[str], taken: set[str]
+) -> tuple[BackwardLine, ...]:
+    """Return lines in which every part that occurs twice has a line of its own before them.
+
+    Args:
+        trace: the forward pass.
+        lines: the lines.
+        linear: the names that are cotangents.
+        taken: names that are not free.
+    """
+    hoist = Hoist()
+    named: dict[Any, Name] = {}
+    parts: list[tuple[Expr, str]] = []
+    for part in repeated(hoist, [each.line.expr for each in lines]):
+        expr = hoist.exchange(part, named)
+        first = next(each for each in lines if hoist.key(part) in keys(hoist, each.line.expr))
+        base = trace.lines[first.forward].target
+        base = f"d{base}" if linear & set(names(part)) else base
+        name = fresh(base, taken)
+        if linear & set(names(part)):
+            linear.add(name)
+        named[hoist.key(part)] = Name(name, part.shape, part.dtype)
+        parts.append((expr, name))
+    return placed(hoist, lines, named, parts) if parts else lines
+
+
+def placed(
+    hoist: Hoist,
+    lines: tuple[BackwardLine, ...],
+    named: dict[Any, Name],
+    parts: list[tuple[Expr, str]],
+) -> tuple[BackwardLine, ...]:
+    """Return the lines with the parts' lines, each before the first that reads it."""
+    waiting = {name: expr for expr, name in parts}
+    found: list[BackwardLine] = []
+
+    def add(each: BackwardLine, expr: Expr) -> None:
+        for name in names(expr):
+            if name in waiting:
+                part = waiting.pop(name)
+                line = Line((name,), part, f"{name} = {spell(part)}")
+                add(BackwardLine(line, "", each.forward), part)
+        text = f"{each.name} = {spell(expr)}"
+        line = Line(each.line.targets, expr, text)
+        found.append(BackwardLine(line, each.primal, each.forward, each.contributions))
+
+    for each in lines:
+        if isinstance(each.line.expr, Call) and hoist.key(each.line.expr) in named:
+            add(each, named[hoist.key(each.line.expr)])
+        else:
+            expr = hoist.exchange(each.line.expr, named)
+            add(each, expr) if expr is not each.line.expr else found.append(each)
+    return tuple(found)
+
+
+def repeated(hoist: Hoist, roots: list[Expr]) -> list[Expr]:
+    """Return the parts that do something and occur in more than one place, inner ones first."""
+    uses: Counter[Any] = Counter()
+    first: dict[Any, Expr] = {}
+
+    def visit(node: Expr) -> None:
+        key = hoist.key(node)
+        uses[key] += 1
+        if key in first or isinstance(node, Name):
+            return
+        for child in children(node):
+            visit(child)
+        first[key] = node
+
+    for root in roots:
+        visit(root)
+    return [node for key, node in first.items() if uses[key] > 1 and worth(node)]
+
+
+def worth(node: Expr) -> bool:
+    """Tell whether a part does a tensor operation."""
+    if not isinstance(node, Call) or node.op.several or not node.op.rules:
+        return False
+    return count(spell(node)) > 0
+
+
+def keys(hoist: Hoist, root: Expr) -> set[Any]:
+    """Return the keys of all parts of an expression."""
+    found: set[Any] = set()
+
+    def visit(node: Expr) -> None:
+        found.add(hoist.key(node))
+        for child in children(node):
+            visit(child)
+
+    visit(root)
+    return found
+
+
+def fresh(base: str, taken: set[str]) -> str:
+    """Return a name that is not taken."""
+    k = 1
+    while f"{base}_{k}" in taken:
+        k += 1
+    taken.add(f"{base}_{k}")
+    return f"{base}_{k}"
