@@ -9,10 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from handgrad.simplify.coefficient import ZERO, Coefficient
-from handgrad.simplify.normal import EMPTY, Key, Place, Poly, bound_count, collect, entry, monomial, number
+from handgrad.simplify.normal import (
+    EMPTY,
+    Key,
+    Place,
+    Poly,
+    bound_count,
+    collect,
+    entry,
+    monomial,
+    number,
+)
 from handgrad.simplify.ring import Ring, places
 from handgrad.simplify.saying import definition, shown
 
@@ -65,9 +74,9 @@ class Facts:
 
     def add(self, pattern: Key, value: Poly, text: str) -> None:
         """Add a fact."""
-        self.texts[text] = None
         if text in self.without:
             return
+        self.texts[text] = None
         atoms = frozenset(n for (n, _), _ in pattern)
         self.known.setdefault(atoms, []).append(Fact(pattern, value, text))
 
@@ -102,6 +111,9 @@ class Facts:
         rest = tuple(f for f in (*inside, *outside) if f not in hot and f[0][0][0] != "#")
         if len(hot) == 1 and rest and not others.terms and c.number:
             text = f"a one-hot times what it picks is a one-hot times {name}"
+            if text in self.without:
+                return
+            self.texts[text] = None
             self.picks.append(Pick(name, hot[0][0], rest, c, text))
 
     def picked(self, key: Key) -> Poly | None:
@@ -169,11 +181,7 @@ class Facts:
             changed = False
             rows: list[tuple[Key, Coefficient]] = []
             for key, c in poly.terms.items():
-                new = self.hidden(key)
-                if new is None and self.picks:
-                    new = self.picked(key)
-                if new is None and bound_count(key):
-                    new = self.one(key)
+                new = self.apply(key)
                 if new is None:
                     rows.append((key, c))
                 else:
@@ -183,6 +191,15 @@ class Facts:
                 return poly
             poly = Poly(collect(rows))
         return poly
+
+    def apply(self, key: Key) -> Poly | None:
+        """Use one fact on a monomial, None if there is none for it."""
+        new = self.hidden(key)
+        if new is None and self.picks:
+            new = self.picked(key)
+        if new is None and bound_count(key):
+            new = self.one(key)
+        return new
 
     def hidden(self, key: Key) -> Poly | None:
         """Use that the exponential of minus infinity is zero, None if there is none."""

@@ -13,9 +13,8 @@ from handgrad.derive import BackwardLine
 from handgrad.errors import NoRule
 from handgrad.ir import Expr, Name
 from handgrad.ops import TABLE
-from handgrad.ops.numbers import WrittenFloat, write
+from handgrad.ops.numbers import WrittenFloat, plain, write
 from handgrad.ops.term import Term, building
-from handgrad.spell import literal
 from handgrad.trace import Trace
 
 
@@ -38,7 +37,8 @@ class Scope(Mapping[str, Any]):
 
     def parse(self, text: str) -> Expr | None:
         """Return a text as an expression, None if torch refuses it."""
-        tree = ast.fix_missing_locations(Numbers().visit(ast.parse(text, mode="eval")))
+        numbers = Numbers(text, self.scalars)
+        tree = ast.fix_missing_locations(numbers.visit(ast.parse(text, mode="eval")))
         given = {"torch": torch, "F": F, "_number": remembered}
         try:
             with building(TABLE):
@@ -60,17 +60,45 @@ class Scope(Mapping[str, Any]):
 
 
 class Numbers(ast.NodeTransformer):
-    """Make the numbers of a text remember how they are written."""
+    """Make the numbers of a text remember how they are written, `0.5/n` as a whole."""
 
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        """Wrap a float."""
-        if type(node.value) is not float:
-            return node
-        return ast.Call(ast.Name("_number", ast.Load()), [node], [])
+    def __init__(self, text: str, scalars: Mapping[str, Any]) -> None:
+        self.text, self.scalars = text, scalars
+
+    def visit(self, node: ast.AST) -> Any:
+        """Wrap a number; go on inside anything else."""
+        worth = isinstance(node, ast.BinOp | ast.UnaryOp) or (
+            isinstance(node, ast.Constant) and type(node.value) is float
+        )
+        if worth and self.is_number(node):
+            source = ast.get_source_segment(self.text, node) or ast.unparse(node)
+            args: list[ast.expr] = [node, ast.Constant(source)]  # type: ignore[list-item]
+            return ast.Call(ast.Name("_number", ast.Load()), args, [])
+        return self.generic_visit(node)
+
+    def is_number(self, node: ast.AST) -> bool:
+        """Tell whether a part of a text is made of numbers and sizes alone."""
+        match node:
+            case ast.Constant(value=int() | float()):
+                return True
+            case ast.Name(id=name):
+                return name in self.scalars
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                return self.is_number(inner)
+            case ast.BinOp(left=a, right=b):
+                return self.is_number(a) and self.is_number(b)
+            case ast.Subscript(value=ast.Attribute(value=ast.Name(), attr="shape")):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(), attr="numel"), args=[]):
+                return True
+        return False
 
 
-def remembered(value: float) -> WrittenFloat:
-    """Return a float that remembers its text."""
+def remembered(value: Any, text: str) -> Any:
+    """Return a number that remembers its text."""
+    value = plain(value)
+    if type(value) is not float:
+        return write(value, text)
     found = WrittenFloat(value)
-    found.text = literal(value)
+    found.text = text
     return found
