@@ -1,0 +1,207 @@
+"""Which tensors a backward pass saves: the fewest bytes from which the others are cheaply made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.emit.graph import Graph, Node
+from handgrad.emit.mincut import cheapest_cut
+from handgrad.ir import Name
+from handgrad.trace import Trace
+
+BYTE = 2**20  # one byte more outweighs any number of tensors more
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What is saved, and what is made again.
+
+    Attributes:
+        saved: the tensors to save, in forward order.
+        again: the named tensors that backward makes again, in forward order.
+        split: parts of forward lines that get a line of their own: what is saved without a name,
+            and what that shares with other lines.
+        names: the names of those parts.
+    """
+
+    saved: tuple[Node, ...]
+    again: tuple[Node, ...]
+    split: tuple[Node, ...]
+    names: dict[Any, Name]
+
+
+def choose(graph: Graph, taken: Iterable[str]) -> Residuals:
+    """Choose what to save: a cheapest cut between the inputs and what backward reads.
+
+    Bytes are counted as autograd's hooks would: the memory of each tensor once, shared by its
+    views. An input that autograd would keep costs nothing: it stays alive either way. Of equal
+    sizes fewer tensors are better, then less that is made again. Tiny sums are not made again,
+    unless that keeps more bytes than autograd does.
+
+    Args:
+        graph: the tensors there are.
+        taken: names that are in use.
+    """
+    groups: dict[int, list[Node]] = {}
+    for node in graph.nodes.values():
+        groups.setdefault(node.storage, []).append(node)
+    places = {n.name: autograd_leaf(graph.trace, n.name) for n in graph.trace.program.inputs}
+    theirs = kept_by_autograd(graph.trace, places)
+    memory = {name: place.untyped_storage().data_ptr() for name, place in places.items()}
+    free = {name for name, place in memory.items() if place in theirs}
+    inner = sum(size for place, size in theirs.items() if place not in memory.values())
+    kept = cut(graph, groups, free, sums=False)
+    if inner < sum(size_of(groups[storage], free) for storage in kept):
+        kept = cut(graph, groups, free, sums=True)
+    return settled(graph, {s: groups[s] for s in kept}, set(taken))
+
+
+def cut(graph: Graph, groups: dict[int, list[Node]], free: set[str], sums: bool) -> set[int]:
+    """Return the memories to keep.
+
+    Args:
+        graph: the tensors there are.
+        groups: the tensors that share each memory.
+        free: the inputs that cost nothing.
+        sums: whether tiny sums are made again too.
+    """
+    home = {node.key: storage for storage, many in groups.items() for node in many}
+    reads = {
+        storage: {home[key] for node in many for key in node.reads} - {storage}
+        for storage, many in groups.items()
+    }
+    given = [s for s, many in groups.items() if any(once(graph, n, sums) for n in many)]
+    return cheapest_cut(
+        {storage: cost(many, free) for storage, many in groups.items()},
+        {storage: sources for storage, sources in reads.items() if storage not in given},
+        given,
+        {home[key] for key in graph.wanted},
+    )
+
+
+def once(graph: Graph, node: Node, sums: bool) -> bool:
+    """Tell whether a tensor cannot be made again: an input, or costly and there already."""
+    if isinstance(node.expr, Name):
+        return True
+    again = node.again and (sums or not node.tiny)
+    return not again and (graph.in_forward(node.key) or not node.reads)
+
+
+def cost(group: list[Node], free: set[str]) -> int:
+    """Return the cost of keeping the memory that some tensors share."""
+    named = any(node.name for node in group)
+    return size_of(group, free) * BYTE + (1 if named else 3)
+
+
+def size_of(group: list[Node], free: set[str]) -> int:
+    """Return the bytes that keeping a memory adds."""
+    return 0 if any(node.name in free for node in group) else max(n.size for n in group)
+
+
+def settled(graph: Graph, kept: dict[int, list[Node]], taken: set[str]) -> Residuals:
+    """Return which tensor of each kept memory is saved, and which ones are made again."""
+    asked: dict[int, dict[Any, None]] = {}
+    saved: dict[Any, Node] = {}
+    while True:
+        again = walk_back(graph, kept, saved, asked)
+        chosen = {n.key: n for s, keys in asked.items() for n in picked(graph, kept[s], keys)}
+        if chosen.keys() == saved.keys():
+            break
+        saved = chosen
+    order = sorted(saved.values(), key=lambda node: node.place)
+    own = {line.target for line in graph.own}
+    parts = {n.key: n for n in order if not n.name or n.name in own}
+    shared = {n.key: n for part in parts.values() for n in shares(graph, part)}
+    split = sorted((parts | shared).values(), key=lambda node: node.place)
+    names = {node.key: called(node, taken, graph) for node in split}
+    named = sorted((n for n in again if n.name), key=lambda node: node.place)
+    return Residuals(tuple(order), tuple(named), tuple(split), names)
+
+
+def shares(graph: Graph, part: Node) -> Iterator[Node]:
+    """Yield what forward lines compute, without a name, on the way to a part that is not theirs."""
+    if graph.in_forward(part.key):
+        return
+    for key in part.reads:
+        node = graph.nodes[key]
+        if graph.in_forward(key) and not node.name:
+            yield node
+        elif not graph.in_forward(key):
+            yield from shares(graph, node)
+
+
+def walk_back(
+    graph: Graph,
+    kept: dict[int, list[Node]],
+    saved: dict[Any, Node],
+    asked: dict[int, dict[Any, None]],
+) -> list[Node]:
+    """Return what is made again from what is saved; note what else is asked of a kept memory."""
+    again: list[Node] = []
+    seen: set[Any] = set()
+    waiting = list(graph.wanted)
+    while waiting:
+        key = waiting.pop()
+        if key in seen or key in saved:
+            continue
+        seen.add(key)
+        node = graph.nodes[key]
+        group = kept.get(node.storage, [])
+        rooted = any(other.key in saved and not is_view(graph, other) for other in group)
+        if group and not (is_view(graph, node) and (rooted or not node.name)):
+            asked.setdefault(node.storage, {})[key] = None
+        else:
+            again.append(node)
+            waiting += node.reads
+    return again
+
+
+def is_view(graph: Graph, node: Node) -> bool:
+    """Tell whether a tensor lies in the memory of one that it is made from."""
+    return any(graph.nodes[key].storage == node.storage for key in node.reads)
+
+
+def picked(graph: Graph, group: list[Node], keys: Iterable[Any]) -> list[Node]:
+    """Return what to save of one memory: what is asked for, or what all of it are views of."""
+    roots = [node for node in group if not is_view(graph, node)]
+    lone = len(list(keys)) == 1 and not any(isinstance(node.expr, Name) for node in roots)
+    if lone or len(roots) > 1 or not roots[0].name:
+        return [graph.nodes[key] for key in keys]
+    return roots
+
+
+def called(node: Node, taken: set[str], graph: Graph) -> Name:
+    """Return a name for a part of a line: its own, or that of the line with a number."""
+    lines = graph.trace.lines
+    stem = lines[min(max(node.place[0] + 1, 0), len(lines) - 1)].target
+    name, count = node.name, 1
+    while not name or (name in taken and name != node.name):
+        name, count = f"{stem}_{count}", count + 1
+    taken.add(name)
+    return Name(name, node.expr.shape, node.expr.dtype)
+
+
+def autograd_leaf(trace: Trace, name: str) -> torch.Tensor:
+    """Return an input as autograd would see it."""
+    return trace.values[name].detach().requires_grad_(name in trace.leaves)
+
+
+def kept_by_autograd(trace: Trace, given: dict[str, torch.Tensor]) -> dict[int, int]:
+    """Return the address and size of every memory that autograd saves for a forward pass."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return tensor.detach()
+
+    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars, **given}
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        for line in trace.lines:
+            exec(compile(line.text, "<forward>", "exec"), scope)
+    return {place: storage.nbytes() for place, storage in kept.items()}
