@@ -6,7 +6,7 @@ import pytest
 
 from handgrad.ninja import Trained
 from handgrad.render.blocks import Code, Columns, Heading, Paragraph, Picture, as_markdown, as_plain
-from handgrad.render.curve import loss_png
+from handgrad.render.curve import loss_png, of_journey
 from handgrad.train import Training
 
 TABLE = Columns(("line", "count"), (("a|b", "1,000"), ("", "7")), right=(1,), code=(0,))
@@ -48,11 +48,12 @@ def test_markdown():
 def test_a_picture_of_any_losses(losses, validation):
     training = Training({}, losses, steps=len(losses), seconds=1.0)
     found = {"train": 2.3, "validation": validation, "test": None}
-    picture = loss_png(Trained(training, found, (), ()))
+    picture = loss_png(of_journey(Trained(training, found, (), ())))
     assert picture.startswith(b"\x89PNG")
     assert b"Written by handgrad" in picture[:4096]
 
 
 def test_a_picture_of_a_training_that_ended_early():
     training = Training({}, (3.0, 2.9, 2.8), steps=100, seconds=1.0, stopped="interrupted")
-    assert loss_png(Trained(training, {"validation": 2.8}, (), ())).startswith(b"\x89PNG")
+    curve = of_journey(Trained(training, {"validation": 2.8}, (), ()))
+    assert loss_png(curve).startswith(b"\x89PNG")

@@ -4,67 +4,102 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handgrad.ninja import Trained, smooth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, CURVE, QUIET = "#333333", "#1f6feb", "#888888"
 
 
-def loss_png(result: Trained) -> bytes:
+@dataclass(frozen=True)
+class Curve:
+    """What is drawn.
+
+    Attributes:
+        losses: of every step.
+        fall: the step from which the learning rate is another, if there is one, ...
+        rates: ... and the rates before and after it.
+        validation: the loss on the validation set after training.
+    """
+
+    title: str
+    losses: tuple[float, ...]
+    fall: float = math.inf
+    rates: tuple[float, float] = (0.0, 0.0)
+    validation: float | None = None
+
+
+def loss_png(curve: Curve) -> bytes:
     """Return the smoothed loss, in log10 against steps, as a PNG."""
+    figure, axes = sheet()
+    draw_losses(axes, curve)
+    return png(figure)
+
+
+def of_journey(result: Trained) -> Curve:
+    """Return the curve of the exercise's training."""
+    run = result.training
+    title = "Training by the derived gradients"
+    return Curve(title, run.losses, run.steps / 2, (0.1, 0.01), result.losses["validation"])
+
+
+def sheet() -> tuple[Figure, Axes]:
+    """Return an empty picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # draws without a display, and leaves pyplot's state alone
-    axes = figure.add_subplot()
-    draw_losses(axes, result)
+    return figure, figure.add_subplot()
+
+
+def png(figure: Figure) -> bytes:
+    """Return a picture's bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": "Written by handgrad"})
     return stream.getvalue()
 
 
-def draw_losses(axes: Axes, result: Trained) -> None:
+def draw_losses(axes: Axes, curve: Curve) -> None:
     """Draw the curve, where the learning rate falls, and the loss on the validation set."""
-    run = result.training
-    done = len(run.losses)
-    steps, losses = smooth(run.losses)
+    done = len(curve.losses)
+    steps, losses = smooth(curve.losses)
     points = [(s, math.log10(x)) for s, x in zip(steps, losses, strict=True) if 0 < x < math.inf]
     marker = "o" if len(points) < 3 else ""
     axes.plot(*zip(*points, strict=True), color=CURVE, linewidth=1.6, marker=marker)
     over = f", mean over {steps[0]:,} steps each" if steps[0] > 1 else ""
-    axes.set_title(f"Training by the derived gradients{over}", loc="left", color=INK, fontsize=11)
-    axes.set_xlabel("steps", color=INK)
+    axes.set_title(f"{curve.title}{over}", loc="left", color=INK, fontsize=11)
+    name_steps(axes, done)
     axes.set_ylabel("log10 of the loss", color=INK)
-    axes.set_xlim(0, done * 1.01)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    mark_rate(axes, run.steps / 2, done)
-    mark_validation(axes, result.losses["validation"])
+    if curve.fall < done:
+        mark_rate(axes, curve)
+    mark_validation(axes, curve.validation)
     tidy(axes)
     loss_axis(axes)
 
 
-def mark_rate(axes: Axes, middle: float, done: int) -> None:
-    """Mark where the learning rate falls, if training came that far."""
-    if middle < done:
-        axes.axvline(middle, color=QUIET, linewidth=0.8, linestyle=":")
+def name_steps(axes: Axes, done: int) -> None:
+    """Write steps below."""
+    axes.set_xlabel("steps", color=INK)
+    axes.set_xlim(0, done * 1.01)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def mark_rate(axes: Axes, curve: Curve) -> None:
+    """Mark where the learning rate falls."""
+    axes.axvline(curve.fall, color=QUIET, linewidth=0.8, linestyle=":")
+    before, after = curve.rates
+    for text, side in ((f"rate {before:g}  ", "right"), (f"  rate {after:g}", "left")):
         axes.annotate(
-            "rate 0.1  ",
-            (middle, 0.96),
+            text,
+            (curve.fall, 0.96),
             xycoords=("data", "axes fraction"),
-            ha="right",
-            va="top",
-            color=QUIET,
-        )
-        axes.annotate(
-            "  rate 0.01",
-            (middle, 0.96),
-            xycoords=("data", "axes fraction"),
-            ha="left",
+            ha=side,
             va="top",
             color=QUIET,
         )

@@ -7,22 +7,19 @@ from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from handgrad.ninja import Exercise, Plan
+from handgrad.render.bar import Bar
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.ninja import exercise
 from handgrad.render.terminal import HEADING, QUIET, SHAPE, code, grid
 from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes
-SMOOTH = 0.99  # of the loss beside the bar
-BESIDE = 60  # columns beside the bar, a few of them free: a ^C must not break the line
 FURTHER = 4  # columns that a line's continuation starts further in
-OFTEN = 20  # steps between two moves of the bar
 
 
 class Live:
@@ -30,8 +27,7 @@ class Live:
 
     def __init__(self, console: Console, *, only_bar: bool = False) -> None:
         self.console, self.only_bar = console, only_bar
-        self.bar, self.task = progress(console)
-        self.mean = 0.0
+        self.bar = Bar(console)
 
     def result(self, found: Exercise) -> None:
         """Print a part of the journey."""
@@ -44,15 +40,7 @@ class Live:
 
     def step(self, moment: Moment) -> None:
         """Move the bar."""
-        if moment.step == 1:
-            self.mean = moment.loss
-            self.bar.start()
-            self.bar.reset(self.task, total=moment.steps)
-        self.mean = SMOOTH * self.mean + (1 - SMOOTH) * moment.loss
-        if moment.step % OFTEN == 0 or moment.step == moment.steps:
-            speed = f"{moment.step / max(moment.seconds, 1e-9):,.0f}"
-            loss = f"{self.mean:.3f}"
-            self.bar.update(self.task, completed=moment.step, loss=loss, speed=speed)
+        self.bar.step(moment)
 
     def written(self, paths: Iterable[str]) -> None:
         """Print which files there are now."""
@@ -62,23 +50,7 @@ class Live:
 
     def close(self) -> None:
         """Stop the bar, leaving it where it is."""
-        if self.bar.live.is_started:
-            self.bar.stop()
-            self.console.print()
-
-
-def progress(console: Console) -> tuple[Progress, TaskID]:
-    """Return a bar with steps, loss, speed and the time that is left."""
-    bar = Progress(
-        BarColumn(bar_width=max(8, min(60, console.width - BESIDE))),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-        TextColumn("loss {task.fields[loss]}"),
-        TextColumn("{task.fields[speed]} steps/s"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-        refresh_per_second=5,
-    )
-    return bar, bar.add_task("training", total=1, loss="", speed="")
+        self.bar.close()
 
 
 def as_rich(blocks: Iterable[Block]) -> Group:

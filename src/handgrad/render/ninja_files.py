@@ -6,7 +6,7 @@ from handgrad.derive import Backward
 from handgrad.emit import module
 from handgrad.ninja import Journey
 from handgrad.render.blocks import as_markdown
-from handgrad.render.curve import loss_png
+from handgrad.render.curve import loss_png, of_journey
 from handgrad.render.ninja import report
 
 NAMES = ("backward.py", "report.md", "loss.png")
@@ -36,7 +36,12 @@ def files(journey: Journey) -> dict[str, bytes]:
     backward = journey.line_by_line.backward
     text = module(backward, "the character MLP in small steps")
     text += compare(backward, len(journey.setup.vocabulary), journey.setup.seed)
-    contents = (text.encode(), as_markdown(report(journey)).encode(), loss_png(journey.trained))
+    picture = loss_png(of_journey(journey.trained))
+    contents = (
+        text.encode(),
+        as_markdown(report(journey)).encode(),
+        picture,
+    )
     return dict(zip(NAMES, contents, strict=True))
 
 

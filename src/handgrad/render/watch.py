@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean
 from typing import Protocol, TextIO
 
 from handgrad.ninja import Exercise
 from handgrad.render.blocks import Paragraph, as_plain
 from handgrad.render.ninja import exercise
+from handgrad.render.steps import Tenths
 from handgrad.train import Moment
 
 
@@ -53,7 +53,7 @@ class Plain(Silent):
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.losses: list[float] = []
+        self.tenths = Tenths(self.below)
         self.below_steps = False
 
     def result(self, found: Exercise) -> None:
@@ -64,13 +64,12 @@ class Plain(Silent):
 
     def step(self, moment: Moment) -> None:
         """Write where training stands, with the mean loss since the last such line."""
-        self.losses.append(moment.loss)
-        before, now = (10 * step // moment.steps for step in (moment.step - 1, moment.step))
-        if now > before:
-            speed = moment.step / max(moment.seconds, 1e-9)
-            done = f"{moment.step:>{len(f'{moment.steps:,}')},} steps"
-            self.write(f"{done}   loss {fmean(self.losses):.3f}   {speed:,.0f} steps/s\n")
-            self.losses, self.below_steps = [], True
+        self.tenths.step(moment)
+
+    def below(self, text: str) -> None:
+        """Write a line about the steps, to be parted from what comes next."""
+        self.write(text)
+        self.below_steps = True
 
     def written(self, paths: Iterable[str]) -> None:
         """Write which files there are now."""

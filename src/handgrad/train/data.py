@@ -157,6 +157,24 @@ def build_dataset(
     return contexts[chosen], characters[block_size:][chosen]
 
 
+def windows(
+    words: Sequence[str], vocabulary: Vocabulary, block_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return every stretch X [N, block_size] of the words written one after another, and Y.
+
+    Y [N, block_size] is what follows at each place. A boundary stands between words, before the
+    first and after the last. Both are int64, and share the memory of one stretch.
+    """
+    stream = [0]
+    for word in words:
+        stream += [*vocabulary.encode(word), 0]
+    characters = torch.tensor(stream)
+    if len(stream) <= block_size:
+        return torch.zeros(0, block_size, dtype=torch.int64), characters[:0].view(0, 1)
+    found = characters.unfold(0, block_size, 1)
+    return found[:-1], found[1:]
+
+
 def split(words: Sequence[str], seed: int = 42) -> tuple[list[str], list[str], list[str]]:
     """Return `words` shuffled and cut into 80 % training, 10 % validation, 10 % test words.
 

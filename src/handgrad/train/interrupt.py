@@ -9,23 +9,31 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed; the second press raises at once.
+def interruptible(*signals: signal.Signals) -> Iterator[Callable[[], int]]:
+    """Yield a function that tells which signal came, 0 if none; a second one raises at once.
 
-    Only the main thread hears of signals: elsewhere the answer is always no.
+    Only the main thread hears of signals: elsewhere the answer is always 0.
+
+    Args:
+        signals: those that are waited for; Ctrl-C's without any.
     """
-    pressed = threading.Event()
+    came: list[int] = []
+
+    def first() -> int:
+        return came[0] if came else 0
+
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield first
         return
 
-    def note(_number: int, _frame: object) -> None:
-        if pressed.is_set():
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        if len(came) > 1:
             raise KeyboardInterrupt
-        pressed.set()
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {each: signal.signal(each, note) for each in signals or (signal.SIGINT,)}
     try:
-        yield pressed.is_set
+        yield first
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

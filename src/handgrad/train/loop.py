@@ -26,12 +26,22 @@ Batch: TypeAlias = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands: `step` of `steps` done, the last loss, the seconds gone by."""
+    """Where training stands: `step` of `steps` done, the last loss, the seconds gone by.
+
+    Attributes:
+        start: the steps that were done before; a resumed run's time is not that of these.
+    """
 
     step: int
     steps: int
     loss: float
     seconds: float
+    start: int = 0
+
+    @property
+    def speed(self) -> float:
+        """Return the steps per second."""
+        return (self.step - self.start) / max(self.seconds, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def train(
             losses.append(loss)
             if on_step:
                 on_step(Moment(len(losses), steps, loss, perf_counter() - begun))
-            stopped = reason(loss, pressed())
+            stopped = reason(loss, bool(pressed()))
             if stopped:
                 break
     stopped = stopped if len(losses) < steps else ""
@@ -201,9 +211,14 @@ class Records:
             return
         self.steps.append(step + 1)
         for name, parameter in parameters.items():
-            update, data = spread(rate * found[name]), spread(parameter.detach())
-            ratio = math.log10(update / data) if update > 0 and data > 0 else -math.inf
-            self.ratios.setdefault(name, []).append(ratio)
+            value = ratio(rate * found[name], parameter.detach())
+            self.ratios.setdefault(name, []).append(value)
+
+
+def ratio(update: Tensor, data: Tensor) -> float:
+    """Return log10 of an update's over its parameter's spread; minus infinity where one is 0."""
+    moved, size = spread(update), spread(data)
+    return math.log10(moved / size) if moved > 0 and size > 0 else -math.inf
 
 
 def spread(tensor: Tensor) -> float:

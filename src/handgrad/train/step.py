@@ -23,17 +23,20 @@ class Step:
         inputs: the forward names that it takes, in order.
         leaves: the names that it returns gradients of.
         function: the compiled text.
+        scalars: the traced value of each number, for those that are not given.
     """
 
     source: str
     inputs: tuple[str, ...]
     leaves: tuple[str, ...]
     function: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+    scalars: Mapping[str, Any]
 
     def __call__(self, values: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the output and the gradient of every leaf, by the leaf's name."""
+        given = {**self.scalars, **values}
         with torch.no_grad():
-            output, gradients = self.function(*[values[name] for name in self.inputs])
+            output, gradients = self.function(*[given[name] for name in self.inputs])
         return output, dict(zip(self.leaves, gradients, strict=True))
 
 
@@ -55,4 +58,4 @@ def compile_step(backward: Backward) -> Step:
     source = f"def step({', '.join(inputs)}):\n" + textwrap.indent("\n".join(body), "    ") + "\n"
     scope: dict[str, Any] = {"torch": torch, "F": F, backward.start: trace.upstream}
     exec(compile(source, "<step>", "exec"), scope)
-    return Step(source, inputs, leaves, scope["step"])
+    return Step(source, inputs, leaves, scope["step"], trace.program.scalars)
