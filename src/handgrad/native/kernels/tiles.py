@@ -1,0 +1,182 @@
+"""Matrix products of known sizes, in tiles whose sums stay in registers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from handgrad.native.cpu import vectors
+from handgrad.native.lower.array import SIZES
+
+LETTER = {"float": "f", "double": "d"}
+LATENCY = 4.5  # cycles from a multiply-add to one that needs its result
+FIXED = 12.0  # cycles that a tile costs beside its products
+
+
+@dataclass(frozen=True, order=True)
+class Tile:
+    """A tile.
+
+    Attributes:
+        rows: how many rows of the result it makes.
+        wide: how many vectors of each row.
+        part: how many entries of the last vector are stored; 0 is all of them.
+    """
+
+    ctype: str
+    rows: int
+    wide: int
+    part: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the name of its function."""
+        part = f"_{self.part}" if self.part else ""
+        return f"tile_{LETTER[self.ctype]}{self.rows}x{self.wide}{part}"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Columns of a product that are made of tiles of one width.
+
+    Attributes:
+        column: where it begins.
+        tile: what makes the first rows.
+        count: how many of these there are.
+        last: what makes the other rows, of one row less; None where there are no others.
+    """
+
+    column: int
+    tile: Tile
+    count: int
+    last: Tile | None
+
+
+def lanes(ctype: str) -> int:
+    """Return how many entries a vector has."""
+    return vectors().bytes // SIZES[ctype]
+
+
+def cycles(rows: int, wide: int, depth: int) -> float:
+    """Return about how many cycles a tile takes: products, loads, or waiting for sums."""
+    each = max(rows * wide / 2, (rows + wide) / 2, LATENCY)
+    return depth * each + FIXED + rows * wide
+
+
+@cache
+def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Strip, ...]:
+    """Return the tiles of an m by n product that sums over `depth`, the fastest by count.
+
+    Args:
+        whole: the columns may be made twice where vectors overlap at the end.
+    """
+    unit = lanes(ctype)
+    count = -(-n // unit)
+    options = []
+    for widest in range(1, min(count, 6) + 1):
+        parts = -(-count // widest)
+        widths = [count // parts + (k < count % parts) for k in range(parts)]
+        chosen = [best_rows(m, width, depth) for width in widths]
+        options.append((sum(cost for cost, _ in chosen), widths, [rows for _, rows in chosen]))
+    _, widths, many = min(options)
+    found, column = [], 0
+    for width, rows in zip(widths, many, strict=True):
+        over = column + width * unit - n
+        begin, part = column, 0
+        if over > 0 and whole and width * unit <= n:
+            begin = n - width * unit
+        elif over > 0:
+            part = unit - over
+        count = -(-m // rows)
+        small = count * rows - m
+        last = Tile(ctype, rows - 1, width, part) if small else None
+        found.append(Strip(begin, Tile(ctype, rows, width, part), count - small, last))
+        column += width * unit
+    return tuple(found)
+
+
+@cache
+def best_rows(m: int, wide: int, depth: int) -> tuple[float, int]:
+    """Return the cost and the rows of the best tile of a width for m rows."""
+    options = []
+    for rows in range(1, m + 1):
+        if rows * wide + wide + 1 > vectors().count and rows > 1:
+            break
+        count = -(-m // rows)
+        small = count * rows - m  # these have a row less
+        if small > count or (small and rows == 1):
+            continue
+        cost = (count - small) * cycles(rows, wide, depth)
+        options.append((cost + small * cycles(rows - 1, wide, depth), -rows))
+    cost, rows = min(options)
+    return cost, -rows
+
+
+def tile_lines(tile: Tile) -> Iterator[str]:
+    """Write a tile: C = A B, or C += A B, of rows of A and vectors of B."""
+    t, letter, unit = tile.ctype, LETTER[tile.ctype], lanes(tile.ctype)
+    places = [(r, v) for r in range(tile.rows) for v in range(tile.wide)]
+    yield (
+        f"INLINE void {tile.name}(int depth, const {t} *a, int a_row, int a_step, "
+        f"const {t} *b, int b_step, {t} *c, int c_row, bool add) {{"
+    )
+    for r, v in places:
+        yield f"    vec{letter} c{r}_{v} = {{0}};"
+    yield "    for (int k = 0; k < depth; k++) {"
+    for v in range(tile.wide):
+        yield f"        vec{letter} b{v} = LOAD{letter}(b + {v * unit});"
+        yield f"        KEEP(b{v});"
+    for r in range(tile.rows):
+        yield f"        const {t} a{r} = a[{r} * a_row];"
+        for v in range(tile.wide):
+            yield f"        c{r}_{v} += a{r} * b{v};"
+    yield "        a += a_step;"
+    yield "        b += b_step;"
+    yield "    }"
+    full = [(r, v) for r, v in places if not (tile.part and v == tile.wide - 1)]
+    yield "    if (add) {"
+    for r, v in full:
+        yield f"        c{r}_{v} += LOAD{letter}(c + {r} * c_row + {v * unit});"
+    yield "    }"
+    for r, v in places:
+        to = f"c + {r} * c_row + {v * unit}"
+        if tile.part and v == tile.wide - 1:
+            sign = f"(add ? ({to})[e] : 0) + c{r}_{v}[e]"
+            yield f"    for (int e = 0; e < {tile.part}; e++) ({to})[e] = {sign};"
+        else:
+            yield f"    STORE{letter}({to}, c{r}_{v});"
+    yield "}"
+
+
+KEEP = """\
+/* keeps a vector in a register, where a compiler would read it again for every product */
+#if defined(__AVX512F__)
+#define KEEP(x) __asm__("" : "+v"(x))
+#elif defined(__x86_64__)
+#define KEEP(x) __asm__("" : "+x"(x))
+#elif defined(__aarch64__)
+#define KEEP(x) __asm__("" : "+w"(x))
+#else
+#define KEEP(x)
+#endif"""
+
+
+def head_lines() -> Iterator[str]:
+    """Write the vector types: the compiler's own, as wide as the CPU's registers."""
+    yield KEEP
+    width = vectors().bytes
+    for t, letter in LETTER.items():
+        yield f"typedef {t} vec{letter} __attribute__((vector_size({width})));"
+        yield (
+            f"typedef {t} any{letter} __attribute__((vector_size({width}), "
+            f"aligned({SIZES[t]}), may_alias));"
+        )
+        yield f"#define LOAD{letter}(p) (*(const any{letter} *)(p))"
+        yield f"#define STORE{letter}(p, v) (*(any{letter} *)(p) = (v))"
+
+
+def padded(n: int, ctype: str) -> int:
+    """Return a count of columns in whole vectors."""
+    return math.ceil(n / lanes(ctype)) * lanes(ctype)

@@ -1,0 +1,1 @@
+"""Lowering: from the lines of a program to arrays, loops and buffers."""

@@ -1,0 +1,268 @@
+"""Stages grouped into functions: those that share their outer loop run block by block in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from handgrad.native.lower.array import SIZES, Array
+from handgrad.native.lower.expr import Entry, axes_of, var
+from handgrad.native.lower.stages import Stage
+
+NEAR = 24 * 1024  # bytes that a turn of an outer loop may work on: most of the nearest cache
+WIDE = 64  # bytes of the widest vector: blocks of a last axis are whole vectors
+ROWS = 8  # blocks of other axes have at most so many places
+
+
+@dataclass(frozen=True)
+class Member:
+    """A stage in a group.
+
+    Attributes:
+        outer: the stage's variable that the group's loop runs over, None where there is no loop.
+        collects: that variable is collected over, so the result is ready after the loop.
+    """
+
+    stage: Stage
+    outer: Entry | None = None
+    collects: bool = False
+
+    @property
+    def axis(self) -> int:
+        """Return the axis of the result that the loop runs over."""
+        return axes_of(self.stage.array.shape).index(self.outer)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stages of one function.
+
+    Attributes:
+        size: how far the outer loop runs; 0 without one.
+        block: how many of its places a turn takes.
+        local: arrays that no other group reads, with the axis that the loop runs over.
+    """
+
+    members: tuple[Member, ...]
+    size: int = 0
+    block: int = 0
+    local: Mapping[Array, int] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages in order."""
+        return tuple(member.stage for member in self.members)
+
+
+def dependencies(stages: list[Stage], loss: Array) -> dict[Stage, set[Stage]]:
+    """Return for each stage those that come before it.
+
+    What overwrites an input comes after all that read it, and after the loss is known.
+    """
+    maker = {stage.array: stage for stage in stages}
+    before = {s: {maker[a] for a in s.sources if a in maker and maker[a] is not s} for s in stages}
+    readers: dict[str, set[Stage]] = {}
+    for stage in stages:
+        for array in stage.sources:
+            if array.kind == "input":
+                readers.setdefault(array.name, set()).add(stage)
+    for stage in stages:
+        if stage.into:
+            before[stage] |= readers.get(stage.into, set()) - {stage}
+            if loss in maker:
+                before[stage].add(maker[loss])
+    return before
+
+
+def grouped(stages: list[Stage], loss: Array, roots: set[Array]) -> list[Group]:
+    """Return the groups, in an order that respects what reads what.
+
+    Args:
+        stages: in an order that respects what reads what.
+        loss: what must be known before anything is overwritten.
+        roots: arrays that are read from outside.
+    """
+    return Grouping(stages, loss, roots).run(list(stages))
+
+
+class Grouping:
+    """Stages on their way into groups."""
+
+    def __init__(self, stages: list[Stage], loss: Array, roots: set[Array]) -> None:
+        self.before = dependencies(stages, loss)
+        self.loss, self.roots = loss, roots
+        self.readers: dict[Array, set[Stage]] = {}
+        for stage in stages:
+            for array in stage.sources:
+                self.readers.setdefault(array, set()).add(stage)
+        self.done: set[Stage] = set()
+        self.known: dict[Stage, tuple[float, list[Member]]] = {}
+
+    def run(self, left: list[Stage]) -> list[Group]:
+        """Return the groups of stages, which depend on nothing that is still to do."""
+        found: list[Group] = []
+        while left:
+            best = self.best(left)
+            mine = {member.stage for member in best}
+            needed = self.needed(mine, left)
+            rest = [s for s in left if s not in mine]
+            found += self.run([s for s in rest if s in needed])
+            self.done |= mine
+            found.append(self.group(best))
+            left = [s for s in rest if s not in needed]
+        return found
+
+    def best(self, left: list[Stage]) -> list[Member]:
+        """Return the group that saves most, else the first stage that may run."""
+        remaining = set(left)
+        found: tuple[float, list[Member]] = (0.0, [])
+        for place, stage in enumerate(left):
+            known = self.known.get(stage)
+            if known is None or not {m.stage for m in known[1]} <= remaining:
+                known = max(
+                    ((self.gain(c), c) for c in self.candidates(stage, left[place:])),
+                    key=lambda pair: pair[0],
+                    default=(0.0, [Member(stage)]),
+                )
+                self.known[stage] = known
+            if known[0] > found[0]:
+                found = known
+        if found[0] > 0:
+            return found[1]
+        return [Member(next(s for s in left if self.before[s] <= self.done))]
+
+    def needed(self, mine: set[Stage], left: list[Stage]) -> set[Stage]:
+        """Return the stages outside a group that it waits for."""
+        found: set[Stage] = set()
+        stack = list(mine)
+        while stack:
+            for stage in self.before[stack.pop()]:
+                if stage not in mine and stage not in found and stage not in self.done:
+                    found.add(stage)
+                    stack.append(stage)
+        return found
+
+    def candidates(self, first: Stage, left: list[Stage]) -> Iterator[list[Member]]:
+        """Yield the groups that begin with a stage, one for each axis that the loop may run over."""
+        if first.array.kind == "scatter" or first.array.kind == "scan":
+            return
+        for variable in axes_of(first.array.shape):
+            if variable.op == "var":
+                yield self.extended(Member(first, variable), left)
+
+    def extended(self, first: Member, left: list[Stage]) -> list[Member]:
+        """Return a group with every stage that may join it."""
+        members = {first.stage: first}
+        blocked: set[Stage] = set()
+        size = first.outer.args[1] if first.outer else 0
+        for stage in left:
+            if stage in members:
+                continue
+            before = self.before[stage]
+            if before & blocked:
+                blocked.add(stage)
+            elif before & members.keys():
+                member = None if self.too_soon(stage, members) else joined(stage, members, size)
+                if member is None:
+                    blocked.add(stage)
+                else:
+                    members[stage] = member
+        return list(members.values())
+
+    def too_soon(self, stage: Stage, members: Mapping[Stage, Member]) -> bool:
+        """Tell whether a stage overwrites an input while the loss is not known."""
+        return bool(stage.into) and any(s.array is self.loss for s in members)
+
+    def gain(self, members: list[Member]) -> float:
+        """Return the bytes that need not be read again when these stages run together."""
+        own = {m.stage.array for m in members if not m.collects}
+        return sum(
+            array.numel * SIZES[array.ctype]
+            for member in members
+            for array in member.stage.sources & own
+        )
+
+    def group(self, members: list[Member]) -> Group:
+        """Return a group with the size of its blocks and the arrays that it keeps to itself."""
+        first = members[0]
+        if first.outer is None or len(members) == 1:
+            return Group((Member(first.stage),))
+        stages = {member.stage for member in members}
+        local = {
+            m.stage.array: m.axis
+            for m in members
+            if not m.collects
+            and not m.stage.into
+            and m.stage.array not in self.roots
+            and self.readers.get(m.stage.array, set()) <= stages
+        }
+        size = first.outer.args[1]
+        return Group(tuple(members), size, block_of(members, local, size), local)
+
+
+def joined(stage: Stage, members: Mapping[Stage, Member], size: int) -> Member | None:
+    """Return a stage as a member, if it reads what the group makes at the loop's own place only."""
+    made = {member.stage.array: member for member in members.values()}
+    if stage.array.kind in ("scatter", "scan") or stage.array.how.startswith("arg"):
+        own = {v for v in axes_of(stage.array.shape) if v.op == "var"}
+        if stage.array.kind != "reduce":
+            return None
+    else:
+        over = [var(f"r{k}", n) for k, n in enumerate(stage.array.over)]
+        own = {v for v in (*axes_of(stage.array.shape), *over) if v.op == "var"}
+    outer: Entry | None = None
+    for read in stage.reads:
+        maker = made.get(read.args[0])
+        if maker is None:
+            continue
+        if maker.collects:
+            return None
+        here = read.args[1][maker.axis]
+        if here not in own or here.args[1] != size or (outer is not None and here is not outer):
+            return None
+        outer = here
+    if outer is not None and outer.args[0].startswith("r") and is_product(stage):
+        return None  # it would add to the whole result again at every turn
+    if outer is None or not overwrites_in_turn(stage, outer, members):
+        return None
+    return Member(stage, outer, collects=outer.args[0].startswith("r"))
+
+
+def is_product(stage: Stage) -> bool:
+    """Tell whether a stage sums products of two reads."""
+    body = stage.body
+    return body.op == "mul" and all(a.op == "read" for a in body.args) and stage.array.ndim > 1
+
+
+def overwrites_in_turn(stage: Stage, outer: Entry, members: Mapping[Stage, Member]) -> bool:
+    """Tell whether what a stage overwrites is read by the group at the loop's own place only."""
+    if not stage.into:
+        return True
+    if outer.args[0].startswith("r"):
+        return False
+    axis = axes_of(stage.array.shape).index(outer)
+    for member in members.values():
+        for read in member.stage.reads:
+            if read.args[0].name == stage.into and read.args[1][axis] is not member.outer:
+                return False
+    return True
+
+
+def block_of(members: list[Member], local: Mapping[Array, int], size: int) -> int:
+    """Return how many places a turn takes: whole vectors along memory, few rows across it."""
+    along = any(
+        m.axis == m.stage.array.ndim - 1
+        for m in members
+        if not m.collects and m.stage.array.ndim > 1
+    )
+    bytes_each = sum(
+        m.stage.array.numel // size * SIZES[m.stage.array.ctype] for m in members if not m.collects
+    )
+    bytes_each = max(bytes_each, 1)
+    if not along:
+        most = min(ROWS, max(1, NEAR // bytes_each))
+        return max(d for d in range(1, most + 1) if size % d == 0)
+    unit = 8
+    most = max(unit, NEAR // bytes_each)
+    fits = [d for d in range(unit, size + 1, unit) if size % d == 0 and d <= most]
+    return max(fits, default=size)

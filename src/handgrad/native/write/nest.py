@@ -1,0 +1,267 @@
+"""One stage as loops in C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handgrad.native.kernels.tiles import Tile
+from handgrad.native.lower.expr import Entry, axes_of, is_float, summed, terms, var, walk
+from handgrad.native.lower.groups import Member
+from handgrad.native.write.frame import Frame, collapsed, fittest, step_of
+from handgrad.native.write.product import ProductWriter, find_product
+from handgrad.native.write.text import Writer, number
+
+START = {"sum": 0.0, "prod": 1.0, "max": -float("inf"), "min": float("inf")}
+WHOLE_START = {"sum": 0, "prod": 1, "max": -(2**63) + 1, "min": 2**63 - 1}
+
+
+@dataclass
+class Nest:
+    """A stage that is being written.
+
+    Attributes:
+        hypers: where the number of a name stands.
+    """
+
+    frame: Frame
+    member: Member
+    hypers: dict[str, int]
+    tiles: set[Tile] = field(default_factory=set)
+    scratch: int = 0
+
+    def __post_init__(self) -> None:
+        array = self.member.stage.array
+        self.array = array
+        self.name = self.frame.names[array]
+        self.loops = [v for v in self.own(axes_of(array.shape)) if v.op == "var"]
+        index = tuple(self.placed(axis) for axis in axes_of(array.shape))
+        self.target = self.frame.position(array, index)
+        self.body = self.placed(self.member.stage.body)
+
+    def own(self, variables: tuple[Entry, ...]) -> list[Entry]:
+        """Return a stage's variables as they run in this turn."""
+        outer = self.member.outer
+        return [var(v.args[0], self.frame.block) if v is outer else v for v in variables]
+
+    def placed(self, entry: Entry) -> Entry:
+        """Return an entry of the stage in terms of this turn's variables."""
+        return self.frame.placed(self.member, entry)
+
+    def writer(self) -> Writer:
+        """Return a writer of entries of this stage."""
+        writer = Writer(lambda read: "", self.hypers)
+        writer.address = lambda read: (
+            f"{self.frame.names[read.args[0]]}[{writer.text(read.args[1][0])}]"
+        )
+        return writer
+
+    def lines(self) -> list[str]:
+        """Return the stage's loops."""
+        return getattr(self, f"{self.array.kind}_lines")()
+
+    def start(self) -> str:
+        """Return what a reduction starts from."""
+        if is_float(self.array.ctype):
+            return number(START[self.array.how], self.array.ctype)
+        return f"{WHOLE_START[self.array.how]}LL"
+
+    def map_lines(self) -> list[str]:
+        """Write entries, each by itself."""
+        loops, (body, target) = collapsed(self.loops, [self.body, self.target])
+        inner = fittest(loops, [body], target)
+        writer = self.writer()
+        code = writer.statements([body, target])
+        code.append(f"{self.name}[{writer.text(target)}] = {writer.text(body)};")
+        return nested([v for v in loops if v is not inner], innermost(inner, code, simd=True))
+
+    def reduce_lines(self) -> list[str]:
+        """Write a reduction: along memory where it goes on, collecting in registers or in place."""
+        over = [var(f"r{k}", n) for k, n in enumerate(self.array.over)]
+        over = [v for v in self.own(tuple(over)) if v.op == "var"]
+        if self.array.how.startswith("arg"):
+            return self.first_lines(over)
+        if not self.member.collects and self.array.how == "sum":
+            found = self.product_lines(over)
+            if found is not None:
+                return found
+        outer, (body, target) = collapsed(self.loops, [self.body, self.target])
+        over, (body,) = collapsed(over, [body])
+        inner = fittest([*outer, *over], [body], target)
+        if inner in outer and not self.member.collects:
+            return self.in_place(outer, over, inner, body, target, fresh=True)
+        if self.member.collects:
+            return self.in_place(outer, over, inner, body, target, fresh=False)
+        return self.in_register(outer, over, inner, body, target)
+
+    def product_lines(self, over: list[Entry]) -> list[str] | None:
+        """Write a reduction that is a matrix product in tiles."""
+        found = find_product(self.loops, over, self.body, self.target, self.array.ctype)
+        if found is None:
+            return None
+        names = (*(self.frame.names[read.args[0]] for read in (found.a, found.b)), self.name)
+        writer = ProductWriter(found, self.array.ctype, names, self.writer().text, self.tiles)
+        lines = nested([*found.loops, *found.more], writer.lines())
+        self.scratch = max(self.scratch, writer.scratch)
+        return lines if found.loops or found.more or not writer.scratch else ["{", *indented(lines), "}"]
+
+    def in_register(
+        self, outer: list[Entry], over: list[Entry], inner: Entry | None, body: Entry, target: Entry
+    ) -> list[str]:
+        """Write a reduction whose innermost loop collects into one variable."""
+        writer = self.writer()
+        code = writer.statements([body])
+        value, ctype, how = writer.text(body), self.array.ctype, self.array.how
+        code += collecting("sum_", value, how, ctype)
+        checked = how in ("max", "min") and is_float(ctype)
+        clause = f"reduction({REDUCERS[how]}:sum_)" + (" reduction(|:nan_)" if checked else "")
+        inside = innermost(inner if inner in over else None, code, simd=True, clause=clause)
+        inside = nested([v for v in over if v is not inner], inside)
+        opening = [f"{ctype} sum_ = {self.start()};"] + (["int nan_ = 0;"] if checked else [])
+        closing = [
+            f"{self.name}[{self.writer().text(target)}] = {'nan_ ? NAN : ' if checked else ''}sum_;"
+        ]
+        return nested(outer, block([*opening, *inside, *closing], outer))
+
+    def in_place(
+        self,
+        outer: list[Entry],
+        over: list[Entry],
+        inner: Entry | None,
+        body: Entry,
+        target: Entry,
+        fresh: bool,
+    ) -> list[str]:
+        """Write a reduction that collects where its result stands, along its own axis."""
+        writer = self.writer()
+        code = writer.statements([body, target])
+        spot = f"{self.name}[{writer.text(target)}]"
+        how = self.array.how
+        if how in ("sum", "prod"):
+            code.append(f"{spot} {'+' if how == 'sum' else '*'}= {writer.text(body)};")
+        else:
+            suffix = {"float": "f", "double": ""}.get(self.array.ctype, "_whole")
+            code.append(f"{spot} = hg_{how}{suffix}({spot}, {writer.text(body)});")
+        along = inner in outer
+        sum_ = nested([v for v in over if v is not inner], innermost(inner, code, simd=along))
+        rest = [v for v in outer if v is not inner]
+        if not fresh:
+            return nested(rest, sum_)
+        clear = [f"{self.name}[{self.writer().text(target)}] = {self.start()};"]
+        return nested(rest, [*innermost(inner if along else None, clear, simd=True), *sum_])
+
+    def clearing(self) -> list[str]:
+        """Return what sets the result of a collecting stage to its start, before the loop."""
+        loops, (target,) = collapsed(self.loops, [self.target])
+        return nested(loops, [f"{self.name}[{self.writer().text(target)}] = {self.start()};"])
+
+    def first_lines(self, over: list[Entry]) -> list[str]:
+        """Write the place of the first greatest or smallest entry; NaN is beyond both."""
+        writer = self.writer()
+        code = writer.statements([self.body])
+        sign = ">" if self.array.how == "argmax" else "<"
+        flat, step = [], 1
+        for variable in reversed(over):
+            flat.append((variable, step))
+            step *= variable.args[1]
+        place = writer.text(summed(*flat))
+        ctype = self.body.ctype
+        code.append(f"const {ctype} value_ = {writer.text(self.body)};")
+        code.append(
+            f"if (!(best_ != best_) && (at_ < 0 || value_ {sign} best_ || value_ != value_)) "
+            f"{{ best_ = value_; at_ = {place}; }}"
+        )
+        opening = [f"{ctype} best_ = 0;", "int64_t at_ = -1;"]
+        closing = [f"{self.name}[{self.writer().text(self.target)}] = at_;"]
+        return nested(self.loops, block([*opening, *nested(over, code), *closing], self.loops))
+
+    def scan_lines(self) -> list[str]:
+        """Write a running sum or product along an axis."""
+        axis = axes_of(self.array.shape)[self.array.over[0]]
+        loops = [v for v in self.loops if v is not axis]
+        writer = self.writer()
+        code = writer.statements([self.body])
+        sign = "+" if self.array.how == "sum" else "*"
+        code.append(f"sum_ {sign}= {writer.text(self.body)};")
+        code.append(f"{self.name}[{writer.text(self.target)}] = sum_;")
+        first = "0" if self.array.how == "sum" else "1"
+        run = nested([axis] if axis.op == "var" else [], code)
+        return nested(loops, block([f"{self.array.ctype} sum_ = {first};", *run], loops))
+
+    def scatter_lines(self) -> list[str]:
+        """Write entries to the places that they name, over zeros or over the base."""
+        array, frame = self.array, self.frame
+        loops, (target,) = collapsed(self.loops, [self.target])
+        if array.base is None:
+            first = "0"
+        else:
+            base = frame.position(array.base, axes_of(array.shape))
+            _, (base,) = collapsed(self.loops, [base])
+            first = f"{frame.names[array.base]}[{self.writer().text(base)}]"
+        clear = [f"{self.name}[{self.writer().text(target)}] = {first};"]
+        inner = loops[-1] if loops else None
+        found = nested(loops[:-1], innermost(inner, clear, simd=True))
+        space = [v for v in (var(f"s{k}", n) for k, n in enumerate(array.over)) if v.op == "var"]
+        places = tuple(self.placed(place) for place in self.member.stage.places)
+        space, (at, body) = collapsed(space, [frame.position(array, places), self.body])
+        writer = self.writer()
+        code = writer.statements([at, body])
+        sign = "+=" if array.how == "sum" else "="
+        code.append(f"{self.name}[{writer.text(at)}] {sign} {writer.text(body)};")
+        along = [v for v in space if step_of(at, v) == 1 and alone(at, v)]
+        inner = along[-1] if along else None
+        rest = [v for v in space if v is not inner]
+        return [*found, *nested(rest, innermost(inner, code, simd=True))]
+
+
+REDUCERS = {"sum": "+", "prod": "*", "max": "max", "min": "min"}
+
+
+def alone(position: Entry, variable: Entry) -> bool:
+    """Tell whether no other part of a position hides the variable."""
+    _, parts = terms(position)
+    return all(part is variable or variable not in set(walk(part)) for part in parts)
+
+
+def collecting(name: str, value: str, how: str, ctype: str) -> list[str]:
+    """Return the statements that collect a value."""
+    if how in ("sum", "prod"):
+        return [f"{name} {'+' if how == 'sum' else '*'}= {value};"]
+    sign = ">" if how == "max" else "<"
+    found = [
+        f"const {ctype} value_ = {value};",
+        f"{name} = value_ {sign} {name} ? value_ : {name};",
+    ]
+    return [*found, "nan_ |= value_ != value_;"] if is_float(ctype) else found
+
+
+def nested(loops: list[Entry], inside: list[str]) -> list[str]:
+    """Return lines inside loops."""
+    for variable in reversed(loops):
+        head = loop_head(variable)
+        inside = [f"{head} {{", *indented(inside), "}"]
+    return inside
+
+
+def block(lines: list[str], loops: list[Entry]) -> list[str]:
+    """Return lines with variables of their own in a block, if no loop makes one."""
+    return lines if loops else ["{", *indented(lines), "}"]
+
+
+def indented(lines: list[str]) -> list[str]:
+    """Return lines further in."""
+    return ["    " + line for line in lines]
+
+
+def innermost(variable: Entry | None, code: list[str], simd: bool, clause: str = "") -> list[str]:
+    """Return lines inside the innermost loop, which the compiler may run several turns at once."""
+    if variable is None:
+        return ["{", *("    " + line for line in code), "}"] if len(code) > 1 else code
+    pragma = [f"#pragma omp simd {clause}".rstrip()] if simd else []
+    return [*pragma, *nested([variable], code)]
+
+
+def loop_head(variable: Entry) -> str:
+    """Return the head of a loop."""
+    name, size = variable.args
+    return f"for (int {name} = 0; {name} < {size}; {name}++)"
+
