@@ -137,12 +137,22 @@ def again(trace: Trace) -> Trace:
 
 
 def same_result(trace: Trace, lines: Sequence[str], others: Sequence[str]) -> bool:
-    """Tell whether two spellings agree, dtypes too: an integer to the power -1.0 is float32."""
+    """Tell whether two spellings agree in shape and dtype, and compute in no other than theirs.
+
+    An integer to the power -1.0 is of the default dtype, float32, in the midst of float64.
+    """
     one, two = left_by(trace, lines), left_by(trace, others)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        wide = left_by(trace, lines)
+    finally:
+        torch.set_default_dtype(before)
     return one.keys() == two.keys() and all(
         v.shape == two[n].shape
         and v.dtype == two[n].dtype
-        and (v.dtype != torch.float64 or torch.allclose(v, two[n], rtol=1e-10, atol=0.0))
+        and bool(v.isfinite().all())
+        and (v.dtype != torch.float64 or torch.equal(v, wide[n]))
         for n, v in one.items()
     )
 
@@ -159,15 +169,58 @@ def left_by(trace: Trace, lines: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def equally(line: str, rng: random.Random) -> str:
-    """Return a line that is equal in exact arithmetic: factors and terms in another order."""
-    node = ast.parse(line).body[0]
-    assert isinstance(node, ast.Assign | ast.AugAssign)
-    for part in [*ast.walk(node.value)]:
-        if rng.random() < 0.3 and isinstance(part, ast.BinOp):
-            new = swapped(part)
+    """Return a line that is equal in exact arithmetic, written otherwise in up to three places."""
+    for _ in range(3):
+        node = ast.parse(line).body[0]
+        assert isinstance(node, ast.Assign | ast.AugAssign)
+        for part in [*ast.walk(node.value)]:
+            new = respelled(part, rng) if rng.random() < 0.3 else None
             if new is not None:
-                return ast.unparse(ast.fix_missing_locations(replace_in(node, part, new)))
-    return ast.unparse(node)
+                line = ast.unparse(ast.fix_missing_locations(replace_in(node, part, new)))
+                break
+    return line
+
+
+def respelled(node: ast.AST, rng: random.Random) -> ast.expr | None:
+    """Return an expression that is equal in exact arithmetic, None where none is known."""
+    if isinstance(node, ast.BinOp):
+        made = [swapped(node), *map(expression, regrouped(node))]
+        return rng.choice(made)
+    match node:
+        case ast.Call(ast.Attribute(inner, "mean"), [], [ast.keyword("dim", dim), *_]):
+            if not isinstance(dim, ast.Constant | ast.UnaryOp):
+                return None
+            x, given = ast.unparse(inner), ", ".join(map(ast.unparse, node.keywords))
+            return expression(f"({x}).sum({given}) / ({x}).shape[{ast.unparse(dim)}]")
+    return None
+
+
+def expression(text: str) -> ast.expr:
+    """Return the tree of an expression."""
+    return ast.parse(text, mode="eval").body
+
+
+def regrouped(node: ast.BinOp) -> Iterator[str]:
+    """Yield a difference with its sign outside, a square as a product, a product regrouped."""
+    left, right = ast.unparse(node.left), ast.unparse(node.right)
+    if isinstance(node.op, ast.Sub):
+        yield f"-(({right}) - ({left}))"
+    elif isinstance(node.op, ast.Pow) and right == "2":
+        yield f"({left}) * ({left})"
+    elif isinstance(node.op, ast.Mult):
+        yield from products(node.left, right)
+        yield from products(node.right, left)
+
+
+def products(node: ast.expr, factor: str) -> Iterator[str]:
+    """Yield a product of a sum or a product with a factor, multiplied out."""
+    if isinstance(node, ast.BinOp):
+        one, two = ast.unparse(node.left), ast.unparse(node.right)
+        if isinstance(node.op, ast.Add | ast.Sub):
+            sign = "+" if isinstance(node.op, ast.Add) else "-"
+            yield f"({one}) * ({factor}) {sign} ({two}) * ({factor})"
+        elif isinstance(node.op, ast.Mult):
+            yield f"({one}) * (({two}) * ({factor}))"
 
 
 def swapped(node: ast.BinOp) -> ast.expr | None:
@@ -201,6 +254,16 @@ def all_zero(value: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(value)
 
 
+def all_equal(value: torch.Tensor) -> torch.Tensor:
+    """Repeat one entry, so that what is left of it without its mean is rounding."""
+    return value.flatten()[:1].expand(value.numel()).reshape(value.shape).clone()
+
+
+def far_off(value: torch.Tensor) -> torch.Tensor:
+    """Move the entries far from zero, beside how much they differ."""
+    return value + 1e4 * value.abs().max() if value.numel() else value
+
+
 PATTERNS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
-    as_drawn, as_drawn, as_drawn, with_ties, with_kinks, all_zero,
+    as_drawn, as_drawn, as_drawn, with_ties, with_kinks, all_zero, all_equal, far_off,
 )  # fmt: skip

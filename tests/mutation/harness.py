@@ -67,10 +67,12 @@ class Outcome:
         return set(lines) <= everywhere and all(m & set(lines) for m in self.mutant.lines)
 
     def __str__(self) -> str:
-        changes = zip(self.mutant.operators, self.mutant.before, self.mutant.after, strict=True)
-        told = [f"  {o}: `{a}` for `{b}`" for o, b, a in changes]
-        rows = [f"  {r.name} line {r.number} {r.verdict}: {r.note}" for r in self.bad]
-        return "\n".join([self.mutant.program.name, *told, *rows, *self.error.splitlines()[:1]])
+        m = self.mutant
+        changes = zip(m.operators, m.lines, m.before, m.after, strict=True)
+        told = [f"  line {min(n)}, {o}: `{a}` for `{b}`" for o, n, b, a in changes]
+        rows = [f"  {r.name}, line {r.number} named: {r.verdict} {r.note}" for r in self.bad]
+        named = "caught, another line named" if self.caught else "not caught"
+        return "\n".join([f"{m.program.name}: {named}", *told, *rows, *self.error.splitlines()[:1]])
 
 
 def judged(program: Program, source: str) -> Report:

@@ -11,10 +11,13 @@ import torch
 from handgrad.check.blame import common, guilty, raised_by
 from handgrad.check.branches import untested
 from handgrad.check.compare import notebook, verdict_of
+from handgrad.check.culprit import first_of_dtype
 from handgrad.check.diagnose import diagnose, diagnose_error, facts
-from handgrad.check.judge import Judge, Local, narrow
+from handgrad.check.judge import Judge, Local
+from handgrad.check.pack import type_name
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
 from handgrad.check.run import Failure, Write
+from handgrad.check.runner import narrow
 from handgrad.check.scale import in_double, scales
 
 
@@ -99,7 +102,7 @@ class Assessor:
             return replace(row, verdict=Verdict.TO_DO)
         tensor = as_tensor(given)
         if tensor is None:
-            return replace(row, note=f"{name} is of type {type(given).__name__}, not a tensor")
+            return replace(row, note=f"{name} is of type {type_name(given)}, not a tensor")
         exact, approximate, maxdiff = notebook(tensor, truth)
         row = replace(
             row, shape=tuple(tensor.shape), exact=exact, approximate=approximate, maxdiff=maxdiff
@@ -113,6 +116,10 @@ class Assessor:
             note = f"raised {failure.error}, by a mistake above"
             return replace(row, verdict=Verdict.CORRECT, inherits=True, note=note)
         text = self.judge.body[failure.statement]
+        if not local.error and self.misled(name):
+            row = self.at(row, guilty(self.judge, name, local.name))
+            diagnosis = diagnose(self.judge, local, name)
+            return replace(row, diagnosis=diagnosis, note="" if diagnosis else facts(local))
         diagnosis = diagnose_error(self.judge, name, failure.statement, failure.error)
         row = self.at(row, raised_by(self.judge, name, local.name, failure.statement))
         return replace(row, diagnosis=diagnosis, note=f"line {text.line} raised {failure.error}")
@@ -153,6 +160,8 @@ class Assessor:
             return self.misshapen(row, name, given, local)
         if given.dtype != truth.dtype:
             note = f"dtype {given.dtype}, should be {truth.dtype}"
+            first = first_of_dtype(self.judge, name, given.dtype)
+            row = row if first is None else self.at(row, first)
             return replace(row, note=note, diagnosis=wrong_dtype(name, given, truth))
         if local.zero:
             note = "zero at every point that was tried, so any formula would pass"
@@ -222,7 +231,9 @@ class Assessor:
         again = self.judge.in_double.get(name)
         if not isinstance(again, torch.Tensor):
             return False
-        return verdict_of(again, self.exact, self.exact, self.scale)[0].good
+        verdict, _ = verdict_of(again, self.exact, self.exact, self.scale)
+        zero = verdict is Verdict.UNTESTED and not bool(self.exact.any())
+        return verdict.good or zero  # of a zero, a narrow dtype shows its noise alone
 
     def shared_memory(self, name: str) -> tuple[Write, Diagnosis] | None:
         """Return the write that also changed a forward value or another gradient, if one did."""

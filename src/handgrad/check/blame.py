@@ -1,22 +1,35 @@
 """Blame: which statement makes a gradient wrong, where several have a part in it.
 
-Two ways, both with proof. In `dx = ...; dx += ...` each statement's own contribution is compared
-with the derivative along the gradients that it reads. And a name of the user's own, `tmp`, is
-replaced by the gradient of some forward name: where everything after it is right with that in its
-place, `tmp` was meant to be that gradient, and the mistake is in the lines that make it.
+In `dx = ...; dx += ...` each statement's own contribution is compared with the derivative along the
+gradients that it reads. Where a gradient is made from names of the user's own, `tmp`, the derived
+backward pass tells which of them is wrong (culprit.py); where nothing can be derived, `tmp` is
+replaced by the gradient of some forward name, and if all after it is right with that in its place,
+`tmp` was meant to be that gradient, and the mistake is in the lines that make it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from handgrad.check.culprit import (
+    addition,
+    culprit,
+    cuts_of,
+    gradient_aim,
+    inner_aim,
+    is_proved,
+    misshapen,
+    own_names,
+    search,
+    unlike_any_term,
+    without,
+)
 from handgrad.check.judge import Judge, Local, equal
 from handgrad.check.reference import Point
 from handgrad.check.run import Write
-from handgrad.check.scale import parts
 
 
 @dataclass(frozen=True)
@@ -43,36 +56,15 @@ def guilty(judge: Judge, name: str, primal: str) -> int:
 
 def in_own_names(judge: Judge, name: str, primal: str, places: tuple[int, ...]) -> int | None:
     """Return the place of the wrong statement among those that make names of the user's own."""
+    found = search(judge, cuts_of(judge, name, judge.slice_of(name)))
+    if found is not None:
+        aim = inner_aim(found, gradient_aim(found, name, primal), places)
+        return None if aim is None else culprit(found, aim)
     for own in own_names(judge, name, places):
-        if without(judge, name, own) is None:
-            continue
         meant = meaning(judge, Suspect(name, primal), own)
         if meant is not None and not judge.local(own, primal=meant).right:
             return guilty(judge, own, meant)
-        if meant is None and is_part(judge, Suspect(name, primal), own):
-            return judge.run.writes[own][-1].statement
     return None
-
-
-def without(judge: Judge, name: str, own: str) -> tuple[int, ...] | None:
-    """Return the statements that make a gradient once a name is given, None if it plays no part."""
-    places = judge.slice_of(name, without=own)
-    return None if places == judge.slice_of(name) else places
-
-
-def is_part(judge: Judge, suspect: Suspect, own: str) -> bool:
-    """Tell whether all is right once a name is some part of the derived backward pass."""
-    places = without(judge, suspect.name, own)
-    if judge.derived is None or places is None:
-        return False
-    known = [parts(judge.derived, judge.given_at(point)) for point in judge.points]
-    return any(
-        all(
-            is_right(judge, suspect, places, point, {own: values[part]}, frozenset())
-            for point, values in zip(judge.points, known, strict=True)
-        )
-        for part in known[0]
-    )
 
 
 def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:
@@ -84,16 +76,6 @@ def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:
             return write.statement
     inner = in_own_names(judge, name, primal, judge.slice_of(name))
     return place if inner is None else inner
-
-
-def own_names(judge: Judge, name: str, places: tuple[int, ...]) -> list[str]:
-    """Return the names that statements make on the way to a gradient, the last made first."""
-    last: dict[str, int] = {}
-    for own, writes in judge.run.writes.items():
-        made = [w.statement for w in writes if w.statement in places]
-        if made and own != name and judge.primal(own) is None:
-            last[own] = made[-1]
-    return sorted(last, key=lambda own: -last[own])
 
 
 def meaning(judge: Judge, suspect: Suspect, own: str) -> str | None:
@@ -118,12 +100,6 @@ def fits(judge: Judge, suspect: Suspect, own: str, primal: str, places: tuple[in
     )
 
 
-def cuts_of(judge: Judge, suspect: Suspect, places: tuple[int, ...]) -> frozenset[str]:
-    """Return the primals of the gradients that statements read, and the output."""
-    read = (judge.primal(n) for n in judge.candidates(suspect.name, places))
-    return frozenset({n for n in read if n} | {judge.trace.output})
-
-
 def is_right(
     judge: Judge,
     suspect: Suspect,
@@ -137,7 +113,7 @@ def is_right(
         value = judge.evaluate(suspect.name, places, point, point.cotangents, given)
     except Exception:  # the user's own code may raise anything
         return False
-    cuts = cuts_of(judge, suspect, places if more else judge.slice_of(suspect.name))
+    cuts = cuts_of(judge, suspect.name, places if more else judge.slice_of(suspect.name))
     return equal(value, point.expected(suspect.primal, cuts | more))
 
 
@@ -145,7 +121,7 @@ def uses(
     judge: Judge, suspect: Suspect, places: tuple[int, ...], point: Point, primal: str
 ) -> bool:
     """Tell whether a gradient has a part that comes through the gradient of a primal."""
-    cuts = cuts_of(judge, suspect, places) | {primal}
+    cuts = cuts_of(judge, suspect.name, places) | {primal}
     return bool(point.along(suspect.primal, cuts, frozenset({primal})).any())
 
 
@@ -154,6 +130,9 @@ def wrong_write(judge: Judge, name: str, primal: str) -> Write:
     chain = judge.chain(name)
     if len(chain) == 1:
         return chain[0]
+    odd = misshapen(chain, judge.trace.values[primal].shape)
+    if odd is not None:
+        return odd
     good = False
     for write in chain:
         part = judge.local(name, upto=write.statement, primal=primal)
@@ -162,7 +141,11 @@ def wrong_write(judge: Judge, name: str, primal: str) -> Write:
             return write
         good = fine
     wrong = [w for w in chain if not contributes(judge, name, primal, w)]
-    return wrong[0] if len(wrong) == 1 else chain[-1]
+    if len(wrong) == 1:
+        return wrong[0]
+    found = search(judge, cuts_of(judge, name, judge.slice_of(name)))
+    unlike = found and unlike_any_term(found, gradient_aim(found, name, primal))
+    return unlike or chain[-1]
 
 
 def nothing(part: Local) -> bool:
@@ -183,19 +166,6 @@ def contributes(judge: Judge, name: str, primal: str, write: Write) -> bool:
         if not equal(added, point.along(primal, everywhere | {judge.trace.output}, used)):
             return False
     return True
-
-
-def addition(
-    judge: Judge, name: str, write: Write, point: Point, cotangents: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """Return what a write adds to a name."""
-    chain = judge.chain(name)
-    after = judge.evaluate(name, judge.slice_of(name, write.statement), point, cotangents)
-    before = [w for w in chain if w.statement < write.statement]
-    if not before:
-        return after
-    places = judge.slice_of(name, before[-1].statement)
-    return after - judge.evaluate(name, places, point, cotangents)
 
 
 def moving(
@@ -233,7 +203,9 @@ def common(judge: Judge, wrong: list[str], right: list[str]) -> dict[str, int]:
         shared = [
             place
             for place in made[name]
-            if place not in innocent and sum(place in made[n] for n in wrong) > 1
+            if place not in innocent
+            and sum(place in made[n] for n in wrong) > 1
+            and not any(is_proved(judge, own) for own in judge.body[place].assigns)
         ]
         if shared:
             found[name] = shared[-1]

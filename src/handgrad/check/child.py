@@ -1,12 +1,20 @@
 """Run a person's file in a process of its own: `python -m handgrad.check.child`.
 
 The process that `sandbox` starts is the keeper. It runs none of the person's code: for each request
-on its control socket it forks a worker that does, and kills whatever is left of it afterwards. A
-worker gets limits, an empty folder as its current one, no input, and two private pipes: one for
-frames, one for the place where it stood when it had to be stopped.
+on its control socket it forks two processes, and kills whatever is left of them afterwards.
 
-This guards against accidents, not against malice: the verdict is computed in the worker, beside the
-person's code, which could reach into it. What it says is checked field by field all the same.
+The evaluator runs the file, within limits, in an empty folder, with no input. It records the
+forward pass, runs the backward pass, and answers questions over a socket. The judge never runs the
+file. It runs the recorded lines again with its own torch, and the file's own text beside them
+(`witness`); it holds the reference that autograd gives there, runs the statements that are plain
+torch itself (`plain`), asks the evaluator for what the others give, and sends the verdict over a
+pipe that the evaluator does not have. What passes between them is JSON and the bytes of tensors
+(`pack`), every part looked at before it is used.
+
+So a file can change torch, handgrad, or what it finds in its own process, and change nothing of the
+verdict on plain lines. What only its own process can run, such as a call of its own helper
+functions, is believed as it is told: what that function computes, or whom it asks, is its own
+business. A process of the same user that sets out to reach into the judge is up to the system.
 """
 
 from handgrad.check.keeper import main

@@ -1,6 +1,6 @@
-"""What the process that ran a person's file may say: JSON, every field looked at before it is used.
+"""What the process that judges a person's file may say: JSON, every field looked at before use.
 
-That process runs somebody's code, so nothing it sends is trusted to have the right form.
+Next to that process runs somebody's code, so nothing is trusted to have the right form.
 """
 
 from __future__ import annotations

@@ -6,23 +6,24 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from types import CodeType
 from typing import Any
 
 import torch
 
 from handgrad.check.branches import one_sided, with_far_points
 from handgrad.check.reference import Point, points
-from handgrad.check.run import Run, Write, run_once
+from handgrad.check.run import Write, error_text
+from handgrad.check.runner import Here, Runner, scope_at
 from handgrad.check.scale import in_double, summand_size
 from handgrad.check.statements import Statement
-from handgrad.check.wide import SHAKE, shaken, wide_code
+from handgrad.check.wide import FINE, SHAKE, Shaking, jumps, shaken
 from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.trace import Trace
 
 TINY = torch.finfo(torch.float64).tiny  # below it float64 has fewer digits
 EXACT = 1e-9  # of the gradient's largest entry, in float64
-NOISE = 4.0  # the last 7 bits are shaken off, so this is some 500 roundings
 
 
 @dataclass(eq=False)
@@ -92,6 +93,14 @@ def equal(value: torch.Tensor, truth: torch.Tensor, noise: float = 0.0) -> bool:
     return off <= EXACT * float(truth[finite].abs().max()) + noise + TINY
 
 
+def distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    """Return how far apart two tensors are, nothing where that is no number."""
+    if one.shape != two.shape or not one.numel():
+        return 0.0
+    far = float((one - two).abs().max())
+    return far if math.isfinite(far) else 0.0
+
+
 class Judge:
     """Everything needed to judge gradients one by one.
 
@@ -99,6 +108,7 @@ class Judge:
         trace: the forward pass.
         body: the statements of the user's backward pass.
         environment: other names that they may read: sizes, helper functions, constants.
+        runner: what runs the statements; by default they run in this process.
     """
 
     def __init__(
@@ -106,29 +116,20 @@ class Judge:
         trace: Trace,
         body: tuple[Statement, ...],
         environment: Mapping[str, Any] | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self.trace, self.body = trace, body
         self.environment = dict(environment or {})
+        self.runner = runner or Here(trace, body, self.environment)
         self.points = with_far_points(trace, points(trace))
         self.one_sided = one_sided(trace, self.points)
-        self.codes = (
-            [wide_code(each.text, "<backward>") for each in body]
-            if narrow(trace)
-            else [each.code for each in body]
-        )
-        self.missing = {"d" + n: g for n, g in trace.grads.items()}
-        self.run = self.first_run()
+        self.run = self.runner.first({"d" + n: g for n, g in trace.grads.items()})
         self.victims = self.take_back_victims()
 
-    def first_run(self) -> Run:
-        """Run the whole backward pass as it stands, in the user's own dtype."""
-        scope = {**self.environment, "torch": torch, "F": torch.nn.functional}
-        scope |= self.trace.program.scalars
-        scope |= {n: v.clone() for n, v in self.trace.values.items()}
-        scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
-        scope["d" + self.trace.output] = self.trace.upstream.clone()
-        forward = frozenset(self.trace.values) | frozenset(self.trace.aliases)
-        return run_once(self.body, scope, forward, self.missing)
+    @property
+    def codes(self) -> list[CodeType]:
+        """Return the statements, compiled as they run in float64."""
+        return self.runner.codes
 
     def take_back_victims(self) -> dict[str, int]:
         """Forget writes of gradients that were changed because another shares their memory.
@@ -160,17 +161,10 @@ class Judge:
     @cached_property
     def in_double(self) -> Mapping[str, Any]:
         """Return every name after the whole backward pass has run in float64, as it stands."""
-        scope = self.scope_at(self.points[0]) if self.points else {}
-        exact = {"d" + n: g for n, g in in_double(self.trace).items()}
-        scope |= {n: exact[n].clone() for n in self.run.supplied}
-        scope["d" + self.trace.output] = self.trace.upstream.double()
-        try:
-            with torch.no_grad():
-                for code in self.codes:
-                    exec(code, scope)
-        except Exception:  # the user's own code may raise anything
+        if not self.points:
             return {}
-        return scope
+        exact = {"d" + n: g for n, g in in_double(self.trace).items()}
+        return self.runner.whole(self.points[0], {n: exact[n] for n in self.run.supplied})
 
     def primal(self, name: str) -> str | None:
         """Return the forward name of a gradient's name, None if it is no gradient."""
@@ -241,7 +235,7 @@ class Judge:
         try:
             found.values = [self.evaluate(name, found.slice, p, p.cotangents) for p in self.points]
         except Exception as error:  # the user's own code may raise anything
-            found.error = f"{type(error).__name__}: {error}"
+            found.error = error_text(error)
             return found
         found.cuts = self.cuts(name, found)
         if upto is None and not found.cuts and not any(bool(v.any()) for v in found.values):
@@ -252,22 +246,40 @@ class Judge:
             found.expected.append(point.expected(primal, found.cuts or whole))
             found.full.append(point.expected(primal, whole))
         if not found.right:
-            found.noise = [self.noise(name, found, *pair) for pair in self.valued(found)]
+            found.noise = self.noise(name, found)
         return found
 
-    def valued(self, found: Local) -> list[tuple[Point, torch.Tensor]]:
-        """Return each point with the value there."""
-        return list(zip(self.points, found.values, strict=True))
+    def noise(self, name: str, found: Local) -> list[float]:
+        """Return for each point how much of a value may be rounding, there or in the truth.
 
-    def noise(self, name: str, found: Local, point: Point, value: torch.Tensor) -> float:
-        """Return how far a value moves when the last bits of what it is computed from change."""
-        if not torch.equal(self.evaluate(name, found.slice, point, point.cotangents), value):
-            return 0.0  # random numbers are drawn: what moves is no rounding
-        again = self.evaluate(name, found.slice, *self.shaken_at(point))
-        same = again.shape == value.shape and value.numel()
-        moved = float((again - value).abs().max()) if same else 0.0
-        moved = max(moved, self.rounding(found.name, point))
-        return moved if math.isfinite(moved) else 0.0
+        A point where the truth itself jumps says nothing, where another one does.
+        """
+        coarse, fine = (
+            [self.moves(name, found, place, by) for place in range(len(self.points))]
+            for by in (SHAKE, FINE)
+        )
+        lost = [jumps(large[1], small[1]) for large, small in zip(coarse, fine, strict=True)]
+        made = []
+        for point, large, small, gone in zip(self.points, coarse, fine, lost, strict=True):
+            steady = [far for far, less in zip(large, small, strict=True) if not jumps(far, less)]
+            least = math.inf if gone and not all(lost) else self.rounding(found.name, point)
+            made.append(max([least, *steady]))
+        return made
+
+    def moves(self, name: str, found: Local, place: int, by: float) -> tuple[float, float]:
+        """Return how far a value moves, and the truth, when last bits change in every step."""
+        point, value, truth = self.points[place], found.values[place], found.full[place]
+        other = self.shaken_at(point, by)
+        try:
+            steady = self.evaluate(name, found.slice, point, point.cotangents)
+            if not torch.equal(steady, value):
+                return 0.0, 0.0  # random numbers are drawn: what moves is no rounding
+            with Shaking(by):
+                again = self.evaluate(name, found.slice, other, other.cotangents)
+                true = other.expected(found.name, found.cuts | {self.trace.output})
+        except Exception:  # the user's own code may raise anything
+            return 0.0, 0.0
+        return distance(again, value), distance(true, truth)
 
     def rounding(self, primal: str, point: Point) -> float:
         """Return the rounding of a gradient whose summands cancel."""
@@ -282,12 +294,13 @@ class Judge:
         """Return what statements may read at a point, every gradient included."""
         return self.scope_at(point) | {"d" + n: c for n, c in point.cotangents.items()}
 
-    def shaken_at(self, point: Point) -> tuple[Point, dict[str, torch.Tensor]]:
-        """Return a point and its cotangents with their last bits changed."""
+    def shaken_at(self, point: Point, by: float) -> Point:
+        """Return a point with the last bits of its values and cotangents changed."""
         values = {
-            n: shaken(v) if isinstance(v, torch.Tensor) else v for n, v in point.values.items()
+            n: shaken(v, by) if isinstance(v, torch.Tensor) else v for n, v in point.values.items()
         }
-        return replace(point, values=values), {n: shaken(c) for n, c in point.cotangents.items()}
+        cotangents = {n: shaken(c, by) for n, c in point.cotangents.items()}
+        return replace(point, values=values, cotangents=cotangents, memo={})
 
     def candidates(self, name: str, places: tuple[int, ...]) -> list[str]:
         """Return the gradients, other than a name itself, that statements read."""
@@ -341,44 +354,8 @@ class Judge:
             cotangents: by primal.
             given: names of the user's own that are not computed but given.
         """
-        scope = self.scope_at(point)
-        for primal, cotangent in cotangents.items():
-            scope["d" + primal] = cotangent.clone()
-        for other, primal in self.trace.aliases.items():
-            if primal in cotangents:
-                scope["d" + other] = scope["d" + primal]
-        scope.pop(name, None)
-        scope |= {n: v.clone() for n, v in (given or {}).items()}
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            with torch.no_grad():
-                for place in places:
-                    exec(self.codes[place], scope)
-        finally:
-            torch.set_default_dtype(default)
-        value = scope[name]
-        if not isinstance(value, torch.Tensor):
-            value = torch.as_tensor(value)
-        return value.detach().double()
+        return self.runner.value(name, places, point, cotangents, given)
 
     def scope_at(self, point: Point) -> dict[str, Any]:
         """Return what statements may read at a point, in float64, each tensor a copy."""
-        scope = {n: widened(v) for n, v in self.environment.items()}
-        scope |= {
-            n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in point.values.items()
-        }
-        scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
-        return scope
-
-
-def narrow(trace: Trace) -> bool:
-    """Tell whether a forward pass ran in less than float64."""
-    return any(g.dtype != torch.float64 for g in trace.grads.values())
-
-
-def widened(value: Any) -> Any:
-    """Return a floating tensor in float64, anything else as it is."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().double() if value.is_floating_point() else value.detach().clone()
-    return value
+        return scope_at(self.trace, self.environment, point)

@@ -1,10 +1,12 @@
-"""The keeper: starts workers, reads what they say, ends them whole."""
+"""The keeper: starts the two processes of a check, reads what they say, ends them whole."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import secrets
 import selectors
 import shutil
 import signal
@@ -18,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.check.frame import LARGEST, loads
-from handgrad.check.worker import PROCESSES, load, prctl, work
+from handgrad.check.worker import DUMPABLE, PROCESSES, evaluate, judge, load, prctl
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 KEPT = 64 * 2**10  # bytes of output kept at the start, and as many at the end
-PRINTED = 100 * 2**20  # bytes of output after which a worker is killed
-STARTING = 60.0  # seconds for importing torch
-GRACE = 0.3  # seconds after the limit in which the worker says where it stands
+PRINTED = 100 * 2**20  # bytes of output after which the file's process is killed
+GRACE = 0.3  # seconds after the limit in which the file's process says where it stands
+LAST = 0.5  # seconds in which the judge may still speak when the file's process is gone
 TICK = 0.05
 
 
@@ -53,14 +55,14 @@ class Output:
 
 @dataclass
 class Heard:
-    """What one worker said so far.
+    """What the processes of one check said so far.
 
     Attributes:
-        output: its stdout and stderr.
-        places: faulthandler's words on where it stood.
+        nonce: what the judge's frames have in them, which nobody else knows.
+        output: the file's stdout and stderr.
+        places: faulthandler's words on where the file stood.
         waiting: a frame that is not complete.
         frame: the result.
-        started: whether its own work began.
     """
 
     nonce: str
@@ -68,7 +70,6 @@ class Heard:
     places: bytes = b""
     waiting: bytes = b""
     frame: dict[str, Any] | None = None
-    started: bool = False
 
     def add_frames(self, data: bytes) -> None:
         """Take up bytes of frames; lines without the nonce are none."""
@@ -78,9 +79,7 @@ class Heard:
             found = loads(line)
             if found is None or found.pop("nonce", None) != self.nonce:
                 continue
-            if found.get("kind") == "started":
-                self.started = True
-            elif self.frame is None:
+            if self.frame is None:
                 self.frame = found
 
 
@@ -89,6 +88,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     folder = Path(sys.argv[2])
     prctl(SUBREAPER, 1)
+    prctl(DUMPABLE, 0)
     os.umask(0o077)
     try:
         if "--warm" in sys.argv:
@@ -140,22 +140,19 @@ def serve(control: socket.socket, folder: Path) -> None:
 
 
 def answer(control: socket.socket, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Run one worker from its start to the end of all it started."""
+    """Check one file, from the start of its processes to the end of all that they started."""
+    load()
+    gc.freeze()  # what both processes share is not looked through, and so not copied
     own = tempfile.mkdtemp(dir=folder)
+    heard = Heard("")
     request = {**request, "folder": own}
     frames, places, output = os.pipe(), os.pipe(), os.pipe()
-    sys.stdout.flush()
-    worker = os.fork()
-    if not worker:
-        work(request, frames[1], places[1], output[1])
-    for _, end in (frames, places, output):
-        os.close(end)
-    heard = Heard(request["nonce"])
     pipes = {frames[0]: heard.add_frames, output[0]: heard.output.add}
     pipes[places[0]] = lambda data: setattr(heard, "places", (heard.places + data)[:KEPT])
     try:
-        ending = listen(control, worker, heard, pipes, request)
-        status = end_all().get(worker)
+        both = start(request, heard, frames[1], places[1], output[1])
+        ending = listen(control, both, heard, pipes, request)
+        status = end_all().get(both[0])
         drain(pipes)
     finally:
         for pipe in pipes:
@@ -172,22 +169,42 @@ def answer(control: socket.socket, folder: Path, request: dict[str, Any]) -> dic
     }
 
 
+def start(
+    request: Mapping[str, Any], heard: Heard, frames: int, places: int, output: int
+) -> tuple[int, int]:
+    """Fork the process that runs the file and the one that judges it."""
+    sys.stdout.flush()
+    asked, asking = socket.socketpair()
+    file = os.fork()
+    if not file:
+        evaluate(request, asked, places, output)
+    heard.nonce = secrets.token_hex(16)  # the file's process does not have it in its memory
+    judging = os.fork()
+    if not judging:
+        judge(request, asking, frames, heard.nonce)
+    for end in (frames, places, output):
+        os.close(end)
+    asked.close()
+    asking.close()
+    return file, judging
+
+
 def listen(
     control: socket.socket,
-    worker: int,
+    both: tuple[int, int],
     heard: Heard,
     pipes: Mapping[int, Any],
     request: Mapping[str, Any],
 ) -> str:
-    """Read what a worker says until it is done, gone, over a limit or called off; say which."""
-    began = time.monotonic()
-    deadline, clock = began + STARTING, False
+    """Read what is said until there is a result, or no hope of one; say which."""
+    now = look = time.monotonic()
+    deadline = now + request["time"] + GRACE
+    last = float("inf")
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         for pipe in pipes:
             os.set_blocking(pipe, False)
             selector.register(pipe, selectors.EVENT_READ)
-        look = began
         while True:
             for key, _ in selector.select(TICK):
                 if key.fileobj is control:
@@ -195,8 +212,6 @@ def listen(
                 if not take(key.fd, pipes[key.fd]):
                     selector.unregister(key.fd)
             now = time.monotonic()
-            if heard.started and not clock:
-                deadline, clock = now + request["time"] + GRACE, True
             if heard.frame is not None:
                 return "frame"
             if heard.output.count > PRINTED:
@@ -207,9 +222,11 @@ def listen(
                 look = now
                 if len(descendants()) > PROCESSES:
                     return "processes"
-            if gone(worker):
+            if gone(both[0]) or gone(both[1]):
                 drain(pipes)
-                return "gone" if heard.frame is None else "frame"
+                last = min(last, now + LAST)
+                if heard.frame is None and now > last:
+                    return "gone" if gone(both[0]) else "judge"
 
 
 def take(pipe: int, add: Any) -> bool:

@@ -86,7 +86,7 @@ def run_once(
             with torch.no_grad():
                 exec(statement.code, scope)
         except Exception as error:  # the user's own code may raise anything
-            run.failures.append(Failure(place, f"{type(error).__name__}: {error}"))
+            run.failures.append(Failure(place, error_text(error)))
             stand_in(run, place, statement, scope, missing)
         # a file of thousands of lines has thousands of names, few of them tensors
         seen = scope if len(scope) > foreseen else [*tensors, *sorted(statement.assigns)]
@@ -101,6 +101,23 @@ def run_once(
                 tensors |= among([name], scope)
                 forget(run, name, place)
     return run
+
+
+def error_text(error: Exception) -> str:
+    """Return an error as its type and its words; one of another process says its own."""
+    return error.text if isinstance(error, Elsewhere) else f"{type(error).__name__}: {error}"
+
+
+class Elsewhere(Exception):
+    """A statement raised in another process.
+
+    Args:
+        text: the error's type and words.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 def among(names: Iterable[str], scope: Mapping[str, Any]) -> dict[str, torch.Tensor]:

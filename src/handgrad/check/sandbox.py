@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import select
 import shutil
 import signal
@@ -148,7 +147,6 @@ class Sandbox:
             "forward": forward,
             "time": limits.seconds,
             "memory": limits.memory,
-            "nonce": secrets.token_hex(16),
             "called_from": str(Path.cwd()),
         }
         try:
@@ -296,6 +294,7 @@ def ending(limits: Limits, answer: Mapping[str, Any]) -> tuple[str, str]:
         "processes": ("stopped: it started more than 64 processes", "start fewer"),
         "frame": ("its result is too large to be told", "check fewer gradients at a time"),
         "cancelled": ("called off", ""),
+        "judge": ("the process that judges was ended from outside", "run it again"),
     }
     if answer["ending"] in told:
         return told[answer["ending"]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from handgrad.check.wide import SHAKE, shaken, wide_code
+from handgrad.check.wide import FINE, SHAKE, Shaking, jumps, shaken, wide_code
 from handgrad.derive import Backward, derive
 from handgrad.errors import HandgradError
 from handgrad.ir import Call, Expr, children
@@ -51,30 +51,32 @@ def scales(trace: Trace) -> dict[str, float]:
 def unsteady(backward: Backward) -> dict[str, float]:
     """Return for each primal how large its summands seem, by how far changed last bits move it.
 
-    What cancels in one gradient is noise in those that come from it; this sees it there too.
+    What cancels in one gradient is noise in those that come from it; this sees it there too, and
+    what cancels inside a line.
     """
-    steady, other = (in_steps(backward, change) for change in (None, shaken))
-    sizes = {n: largest(v - other[n]) / SHAKE for n, v in steady.items() if n in other}
-    return {n: size for n, size in sizes.items() if math.isfinite(size)}
+    steady, coarse, fine = (in_steps(backward, by) for by in (0.0, SHAKE, FINE))
+    found = {}
+    for name, value in steady.items():
+        large, small = (largest(value - other[name]) for other in (coarse, fine))
+        if math.isfinite(large) and not jumps(large, small):
+            found[name] = large / SHAKE
+    return found
 
 
-def in_steps(
-    backward: Backward, change: Callable[[torch.Tensor], torch.Tensor] | None
-) -> dict[str, torch.Tensor]:
-    """Return every gradient in float64, each value changed before it is used, by primal."""
+def in_steps(backward: Backward, by: float) -> dict[str, torch.Tensor]:
+    """Return every gradient in float64, each value changed by so much of itself, by primal."""
     trace = backward.trace
     given = {**trace.values, "d" + trace.output: trace.upstream}
     wide = {n: v.double() if v.is_floating_point() else v for n, v in given.items()}
     scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
-    scope |= {n: change(v) if change else v for n, v in wide.items()}
+    scope |= {n: shaken(v, by) for n, v in wide.items()}
     found = {}
-    with torch.no_grad():
+    with torch.no_grad(), Shaking(by):
         for each in backward.lines:
             exec(wide_code(each.line.text, "<backward>"), scope)
-            value = scope[each.name]
-            scope[each.name] = change(value) if change else value
+            scope[each.name] = shaken(scope[each.name], by)
             if each.primal:
-                found[each.primal] = value
+                found[each.primal] = scope[each.name]
     return found
 
 

@@ -104,18 +104,35 @@ def text_judge(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Judge:
     """Return what judges source text."""
+    body, in_function = text_body(trace, text, file)
+    scope = file_scope(text, file) if in_function else {}
+    return Judge(trace, body, {**scope, **(environment or {})})
+
+
+def text_body(trace: Trace, text: str, file: str) -> tuple[tuple[Statement, ...], bool]:
+    """Return the statements of source text, and whether they are those of its `backward`."""
+    body = statements(text, file)
+    inside = function_statements(text, file)
+    if inside is not None and not any(writes_gradient(s, trace) for s in body):
+        return inside, True
+    return body, False
+
+
+def function_statements(text: str, file: str) -> tuple[Statement, ...] | None:
+    """Return the statements of the function `backward`, None where there is none."""
     tree = ast.parse(text, file) if compilable(text, file) else None
     assert tree is not None
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "backward"]
-    body = statements(text, file)
-    if functions and not any(writes_gradient(s, trace) for s in body):
-        scope: dict[str, Any] = {}
-        with users_code(Path(file)):
-            for statement in body:
-                exec(statement.code, scope)
-        inside = without_return(functions[0].body, text, file)
-        return Judge(trace, inside, {**scope, **(environment or {})})
-    return Judge(trace, body, environment or {})
+    return without_return(functions[0].body, text, file) if functions else None
+
+
+def file_scope(text: str, file: str) -> dict[str, Any]:
+    """Run source text and return the names that it binds."""
+    scope: dict[str, Any] = {}
+    with users_code(Path(file)):
+        for statement in statements(text, file):
+            exec(statement.code, scope)
+    return scope
 
 
 def compilable(text: str, file: str) -> bool:

@@ -1,68 +1,95 @@
-"""A worker: runs a person's file within limits, and says what came of it."""
+"""The two processes of a check: one runs the person's file within limits, the other judges it."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
-import gc
+import fcntl
 import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from socket import socket
+from typing import Any, TextIO
 
 from handgrad.check.frame import LARGEST, dumps
 
-if TYPE_CHECKING:
-    from handgrad.check.judge import Judge
-    from handgrad.errors import HandgradError
-
 PARENT_DEATH = 1  # PR_SET_PDEATHSIG
+DUMPABLE = 4  # PR_SET_DUMPABLE
+FAR = 200  # the least number of the descriptor on which the judge is answered
 FILE_SIZE = 256 * 2**20  # bytes that one file may get
 PROCESSES = 64  # more than there are already
-TEXT = 4_000  # characters of one message
 
 
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process, where the system has it."""
-    with contextlib.suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def work(request: Mapping[str, Any], frames: int, places: int, output: int) -> None:
-    """Be the worker: run the file, send frames, end."""
+def evaluate(request: Mapping[str, Any], line: socket, places: int, output: int) -> None:
+    """Be the process that runs the person's file: answer what the judge asks, decide nothing."""
     try:
+        # out of the way of a file that closes descriptors, or writes to them, by their numbers
+        line = socket(fileno=fcntl.fcntl(line.detach(), fcntl.F_DUPFD_CLOEXEC, FAR))
+        leave(request["folder"], {line.fileno(), places, output})
         settle(request, output)
-        kept = {0, 1, 2, frames, places}
-        close_others(kept)
-        load()
-        send(frames, request, {"kind": "started"})
+        from handgrad.check.evaluator import Evaluator
+        from handgrad.check.talk import Talk
+
         limit(request)
         faulthandler.enable(places)
         faulthandler.dump_traceback_later(request["time"], file=places)
-        send(frames, request, found(request))
-    except BaseException as error:  # whatever happens, the keeper is told
-        with contextlib.suppress(BaseException):
-            send(frames, request, bug(error))
+        Evaluator(request, Talk(line, request["memory"])).serve()
     finally:
         os._exit(0)  # threads, exit handlers and finalizers of the file's are left behind
 
 
-def settle(request: Mapping[str, Any], output: int) -> None:
-    """Give this process its own folder, output and group, and nothing to read."""
+def judge(request: Mapping[str, Any], line: socket, frames: int, nonce: str) -> None:
+    """Be the process that judges: it never runs the person's code, and sends one frame."""
+    try:
+        leave(request["folder"], {line.fileno(), frames})
+        prctl(DUMPABLE, 0)  # nobody looks into it, or writes into its descriptors
+        lower(resource.RLIMIT_AS, request["memory"])
+        from handgrad.check.judging import verdict
+        from handgrad.check.talk import Ended, Talk
+
+        with suppress(Ended):  # the file's process is gone: the keeper tells how
+            send(frames, {**verdict(request, Talk(line, request["memory"])), "nonce": nonce})
+    finally:
+        os._exit(0)
+
+
+def leave(folder: str, kept: set[int]) -> None:
+    """Become a process of its own: own group, own folder, no descriptors but its own."""
     os.setsid()
     prctl(PARENT_DEATH, signal.SIGKILL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for given, number in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(given, number)
-    folder = request["folder"]
+    prctl(DUMPABLE, 1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    close_others({0, 1, 2, *kept})
     os.chdir(folder)
-    os.environ.update(HOME=folder, TMPDIR=folder)
+
+
+def send(frames: int, data: Mapping[str, Any]) -> None:
+    """Write one frame."""
+    whole = dumps(data)
+    if len(whole) > LARGEST:
+        whole = dumps({"kind": "large", "nonce": data["nonce"]})
+    while whole:
+        whole = whole[os.write(frames, whole) :]
+
+
+def settle(request: Mapping[str, Any], output: int) -> None:
+    """Give the person's code its own output, home and names, and nothing to read."""
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.environ.update(HOME=request["folder"], TMPDIR=request["folder"])
     sys.argv = [request["target"]]
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = opened(1), opened(2)
@@ -81,7 +108,7 @@ def close_others(kept: set[int]) -> None:
     """Close every descriptor but these: the keeper's own are none of the file's business."""
     opened = [int(entry.name) for entry in Path("/proc/self/fd").glob("*")]
     for descriptor in set(opened) - kept:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.close(descriptor)
 
 
@@ -89,7 +116,7 @@ def load() -> None:
     """Import what a check needs, on one thread: the next fork inherits no other."""
     import torch
 
-    for name in ("byhand", "picture", "ways"):
+    for name in ("evaluator", "judging"):
         import_module(f"handgrad.check.{name}")
     torch.set_num_threads(1)
 
@@ -110,7 +137,7 @@ def lower(which: int, value: int) -> None:
     """Lower a limit; one that is lower already stays."""
     _, hard = resource.getrlimit(which)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    with contextlib.suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
         resource.setrlimit(which, (value, value))
 
 
@@ -118,7 +145,7 @@ def tasks() -> int:
     """Return how many threads this user has: what the limit on processes counts."""
     count = 0
     for process in Path("/proc").glob("[0-9]*/task"):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             if process.stat().st_uid == os.getuid():
                 count += sum(1 for _ in process.iterdir())
     return count
@@ -144,109 +171,3 @@ def fetch(request: Mapping[str, Any], event: str, args: tuple[Any, ...]) -> None
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(source.read_bytes())
             return
-
-
-def send(frames: int, request: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Write one frame."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BaseException):
-            stream.flush()
-    whole = dumps({**data, "nonce": request["nonce"]})
-    if len(whole) > LARGEST:
-        whole = dumps({"kind": "large", "nonce": request["nonce"]})
-    while whole:
-        whole = whole[os.write(frames, whole) :]
-
-
-def found(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the file and return the frame of what came of it."""
-    from handgrad.errors import HandgradError
-
-    try:
-        return {"kind": "report", **result(request["target"], request["forward"])}
-    except HandgradError as error:
-        return {"kind": "error", **told(in_plain_words(error, request))}
-    except MemoryError as error:
-        gc.collect()
-        return out_of_memory(error, request)
-    except SystemExit as error:
-        return failed(error, request, f"the file called exit({error.code!r})")
-    except BaseException as error:  # the file's own code may raise anything
-        if not theirs(error, request):
-            return bug(error)
-        return failed(error, request, f"{type(error).__name__}: {error}")
-
-
-def result(target: str, forward: str | None) -> dict[str, Any]:
-    """Check a file in this process and return what came of it as plain data."""
-    from handgrad.check.byhand import remarked
-    from handgrad.check.ways import file_judge, reported
-
-    judge = file_judge(target, forward)
-    report = remarked(reported(judge), judge)
-    return {"report": report.to_dict(), "pictures": pictures(judge, report)}
-
-
-def pictures(judge: Judge, report: Any) -> dict[str, Any]:
-    """Return where each wrong gradient is wrong."""
-    from handgrad.check.picture import picture
-    from handgrad.check.report import Verdict
-
-    made = {}
-    for row in report.rows:
-        if row.verdict is not Verdict.WRONG or row.shape != row.expected_shape:
-            continue
-        with contextlib.suppress(Exception):  # it is an extra: its failure says nothing
-            local = judge.local(row.name)
-            drawn = picture(local.values[0], local.full[0]) if not local.error else None
-            if drawn is not None:
-                made[row.name] = drawn.to_dict()
-    return made
-
-
-def told(error: HandgradError) -> dict[str, Any]:
-    """Return an error's parts."""
-    parts = {"what": error.what, "where": error.where, "why": error.why, "try": error.hint}
-    return {"code": error.exit_code, **{key: text[:TEXT] for key, text in parts.items()}}
-
-
-def in_plain_words(error: HandgradError, request: Mapping[str, Any]) -> HandgradError:
-    """Say what a failed allocation was; any other error stays as it is."""
-    import re
-
-    if not error.what.startswith(("MemoryError", "RuntimeError: [enforce fail")):
-        return error
-    asked = re.search(r"allocate (\d+) bytes", str(error.__cause__ or error))
-    size = f", asked for {int(asked[1]) / 1e9:.1f} GB" if asked else ""
-    what = f"MemoryError: out of memory{size}"
-    hint = f"the limit is {request['memory'] / 2**30:g} GiB: --memory GIB allows more"
-    return type(error)(what, where=error.where, why=error.why, hint=hint)
-
-
-def theirs(error: BaseException, request: Mapping[str, Any]) -> list[traceback.FrameSummary]:
-    """Return the traceback's entries in the person's files."""
-    own = {request["target"], (request["forward"] or "").rpartition(":")[0], request["forward"]}
-    return [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
-
-
-def failed(error: BaseException, request: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return the frame of what the person's code raised, at its line."""
-    frames = theirs(error, request)
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else request["target"]
-    why = frames[-1].line or "" if frames else ""
-    hint = "mend the line, or leave it out"
-    parts = {"what": what[:TEXT], "where": where, "why": why, "try": hint}
-    return {"kind": "error", "code": 3, **parts}
-
-
-def out_of_memory(error: MemoryError, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the frame of memory that ran out in a place that nothing else told of."""
-    hint = f"the limit is {request['memory'] / 2**30:g} GiB: --memory GIB allows more"
-    return {**failed(error, request, "MemoryError: out of memory"), "try": hint}
-
-
-def bug(error: BaseException) -> dict[str, Any]:
-    """Return the frame of an error that nobody foresaw."""
-    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:TEXT]
-    text = "".join(traceback.format_exception(error))[-TEXT:]
-    return {"kind": "bug", "what": what, "traceback": text}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from handgrad.check.diagnose.case import Case, common_ratio, found, named_factor, single
+from handgrad.check.judge import equal
 from handgrad.check.report import Diagnosis
 from handgrad.ir import Call
 
@@ -127,7 +126,7 @@ def drawn_anew(case: Case) -> Diagnosis | None:
     """The value differs from run to run: random numbers are drawn in the backward pass."""
     point = case.points[0]
     again = case.judge.evaluate(case.name, case.local.slice, point, point.cotangents)
-    if again.shape == case.values[0].shape and torch.equal(again, case.values[0]):
+    if equal(again, case.values[0]):
         return None
     return found(
         "mask",
