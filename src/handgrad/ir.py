@@ -141,6 +141,7 @@ class Op:
         stretches: operands that the op itself stretches; for elementwise ops all of them.
         structural: operands whose shape and dtype alone are read.
         random: the result differs from run to run.
+        heavy: it costs much more than reading its operands, so its result is worth keeping.
         foreign: no row of the table, made for a call that has none.
     """
 
@@ -159,6 +160,7 @@ class Op:
     stretches: tuple[str, ...] = ()
     structural: tuple[str, ...] = ()
     random: bool = False
+    heavy: bool = False
     foreign: bool = False
 
     @property

@@ -24,6 +24,7 @@ handgrad shapes net.py | grep W1   plain columns in a pipe
 handgrad derive net.py                        look at it
 handgrad derive net.py --output backward.py   a file that runs by itself
 handgrad derive net.py --strict --json        for a machine, no gaps
+handgrad derive --as function net.py:norm     a torch.autograd.Function that saves little
 """,
     "explain": """
 handgrad explain net.py
@@ -38,6 +39,19 @@ handgrad check net.py --format github              for CI
     "watch": """
 handgrad watch net.py                              checks again on every save
 """,
+    "train": """
+handgrad train                                  the exercise's network, into run/
+handgrad train gpt --steps 2000 --out gpt       another model
+handgrad train --resume --out gpt --steps 4000  as if it had never stopped
+handgrad train --data words.txt --lr 0.1 --schedule cosine --clip 1
+""",
+    "sample": """
+handgrad sample --from run --count 5
+handgrad sample --from run/checkpoints/000001000
+""",
+    "plot": """
+handgrad plot run    also while it is at work
+""",
 }
 
 FILES = ("shapes", "derive", "explain")
@@ -49,6 +63,9 @@ COMMANDS = {
     "explain": "handgrad.cli.passes",
     "check": "handgrad.cli.checking",
     "watch": "handgrad.cli.watching",
+    "train": "handgrad.cli.train",
+    "sample": "handgrad.cli.sample",
+    "plot": "handgrad.cli.train",
 }
 
 

@@ -164,7 +164,7 @@ def preload() -> None:
 
 def here(target: Target) -> Checked:
     """Check in this process."""
-    from handgrad.check.worker import result
+    from handgrad.check.judging import result
 
     with aside():
         return checked(result(target.backward, target.forward))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from handgrad.cli.functions import write_function
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.save import save
 from handgrad.cli.screen import DONE, NOTE, aside, say, show
@@ -52,11 +54,27 @@ Output = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that handgrad did not write.")]
+
+
+class Form(StrEnum):
+    """What `derive` writes."""
+
+    LINES = "lines"
+    FUNCTION = "function"
+
+
+As = Annotated[
+    Form,
+    typer.Option(
+        "--as", help="`lines` to read, or a torch.autograd `function` that saves few tensors."
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse an op that has no rule.")]
 
 
 def derive(
     target: Target,
+    form: As = Form.LINES,
     output: Output = None,
     strict: Strict = False,
     force: Force = False,
@@ -64,7 +82,10 @@ def derive(
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
-    """Write the backward pass, a line for each gradient."""
+    """Write the backward pass, a line for each gradient, or the Function that it makes."""
+    if form is Form.FUNCTION:
+        write_function(target, output, strict, force, json, no_color)
+        return
     backward = derived(traced(target), strict=strict)
     largest = largest_difference(backward)
     wrote = ""

@@ -351,7 +351,11 @@ def verify(backward: Backward, only: Collection[str] | None = None) -> None:
     """
     trace = backward.trace
     got = backward.run()
-    without = set(trace.grads if only is None else only) - {trace.output} - {each.primal for each in backward.lines}
+    without = (
+        set(trace.grads if only is None else only)
+        - {trace.output}
+        - {each.primal for each in backward.lines}
+    )
     if without:
         name = min(without)
         raise Mismatch(

@@ -60,6 +60,7 @@ ROWS = [
     op(
         ATTENTION,
         index=None,
+        heavy=True,
         when=lambda query, key, dropout_p, enable_gqa: (
             dropout_p == 0 and not enable_gqa and query.ndim >= 2 and key.ndim >= 2
         ),

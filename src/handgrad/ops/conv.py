@@ -129,6 +129,7 @@ def convolution(n: int, examples: list[Example]) -> Op:
     return op(
         f"F.conv{n}d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)",
         index=None,
+        heavy=True,
         when=lambda x: x.ndim == n + 2,
         dx=lambda dy, x, weight, stride, padding, dilation, groups: spread(
             dy, x, weight, stride, padding, dilation, groups
@@ -148,6 +149,7 @@ def transposed(n: int, examples: list[Example]) -> Op:
         f"F.conv_transpose{n}d(x, weight, bias=None, stride=1, padding=0, output_padding=0, "
         "groups=1, dilation=1)",
         index=None,
+        heavy=True,
         when=lambda x, stride, output_padding: (
             x.ndim == n + 2 and covers(x, stride, output_padding)
         ),

@@ -82,6 +82,7 @@ ROWS = [
     op(
         "torch.einsum(equation, *operands)",
         index=None,
+        heavy=True,
         when=lambda equation, operands: (
             isinstance(equation, str) and invertible(equation, operands)
         ),

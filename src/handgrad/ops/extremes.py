@@ -82,6 +82,7 @@ FULL = [
     op(
         "x.median(), torch.median(x)",
         index=None,
+        heavy=True,
         dx=lambda dy, x, y: share(dy, x, y),
         why={"x": SHARED},
         examples=[call((3, 5)), call(TIES), call((2, 3)), call(())],
@@ -115,6 +116,7 @@ ALONG = [
         "values, indices = x.median(dim, keepdim=False), torch.median(x, dim, keepdim=False)",
         name="median_dim",
         index=None,
+        heavy=True,
         when=lambda dim: isinstance(dim, int),
         dx=lambda dvalues, x, indices, dim, keepdim: put_back(dvalues, x, indices, dim, keepdim),
         why={"x": PICKED},
@@ -124,6 +126,7 @@ ALONG = [
         "values, indices = x.kthvalue(k, dim=-1, keepdim=False), "
         "torch.kthvalue(x, k, dim=-1, keepdim=False)",
         index=None,
+        heavy=True,
         dx=lambda dvalues, x, indices, dim, keepdim: put_back(dvalues, x, indices, dim, keepdim),
         why={"x": PICKED},
         examples=[call((3, 5), 2), call((4, 3), 1, dim=0, keepdim=True), call((), 1)],
@@ -147,6 +150,7 @@ ORDER = [
         "values, indices = x.sort(dim=-1, descending=False, stable=False), "
         "torch.sort(x, dim=-1, descending=False, stable=False)",
         index=None,
+        heavy=True,
         dx=lambda dvalues, x, indices, dim: put_back(dvalues, x, indices, dim),
         why={"x": "sorting only moves entries, so each gradient moves back"},
         examples=[
@@ -161,6 +165,7 @@ ORDER = [
         "values, indices = x.topk(k, dim=-1, largest=True, sorted=True), "
         "torch.topk(x, k, dim=-1, largest=True, sorted=True)",
         index=None,
+        heavy=True,
         dx=lambda dvalues, x, indices, dim: put_back(dvalues, x, indices, dim),
         why={"x": "only the entries that were picked reach the result"},
         examples=[
@@ -182,6 +187,7 @@ ORDER = [
         "x.argsort(dim=-1, descending=False, stable=False), "
         "torch.argsort(x, dim=-1, descending=False, stable=False)",
         index=None,
+        heavy=True,
         examples=[call((3, 4)), call((3, 4), dim=0, descending=True), call(TIES, stable=True)],
     ),
 ]

@@ -111,6 +111,7 @@ def max_pooling(n: int, examples: list[Example]) -> list[Op]:
         op(
             f"F.max_pool{n}d({OPTIONS}, return_indices=False)",
             index=None,
+            heavy=True,
             when=lambda x, return_indices: x.ndim == n + 2 and not return_indices,
             dx=lambda dy, x, kernel_size, stride, padding, dilation, ceil_mode: put_back(
                 dy, picked(x, kernel_size, stride, padding, dilation, ceil_mode), x
@@ -123,6 +124,7 @@ def max_pooling(n: int, examples: list[Example]) -> list[Op]:
             f"F.max_pool{n}d_with_indices({OPTIONS}, return_indices=False)",
             name=f"max_pool{n}d_with_indices",
             index=None,
+            heavy=True,
             when=lambda x, return_indices: x.ndim == n + 2 and return_indices,
             dx=lambda dy, x, indices: put_back(dy, indices, x),
             why={"x": PICKED},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from handgrad.derive import Backward, BackwardLine
 from handgrad.ir import Call, Expr, Item, Line, Static, names, walk
+from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.facts import Facts
 from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
@@ -45,11 +45,13 @@ class Reading:
         backward: what is read.
         without: facts not to be used.
         share: a sum that an earlier line computes is read from there.
+        listen: called with each backward line before it is read.
     """
 
     backward: Backward
     without: frozenset[str] = frozenset()
     share: bool = True
+    listen: Callable[[Reading, BackwardLine], object] = lambda reading, each: None
 
     def __post_init__(self) -> None:
         trace = self.backward.trace
@@ -122,6 +124,7 @@ class Reading:
 
     def backward_line(self, each: BackwardLine, root: bool) -> None:
         """Lower one line; what keeps a line of its own is an atom from there on."""
+        self.listen(self, each)
         self.facts.used.clear()
         poly = self.lowering.lower(each.line.expr)
         used = tuple(self.facts.used)
@@ -166,6 +169,8 @@ class Reading:
         if only is not None and poly.pointwise and not opaque(poly):
             self.lowering.names[name] = poly
             self.vocabulary.add(self.word(name, poly))
+            if len(only[0]) == 1 and only[0][0][1] == 1 and only[1] == ONE:
+                self.ring.called.setdefault(only[0][0][0][0], name)
             return
         if not poly.terms:
             self.lowering.names[name] = poly

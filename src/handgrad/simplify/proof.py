@@ -40,7 +40,7 @@ class Proof:
         ) and self.holds_elsewhere(source, [each.name for each in lines])
 
     def holds_elsewhere(self, source: str, names: list[str]) -> bool:
-        """Tell whether lines hold at other sizes too, if there are any at which the program runs."""
+        """Tell whether lines hold at other sizes too, if the program runs at any."""
         if self.other is None:
             return True
         scope = dict(self.other.scope)
@@ -52,7 +52,7 @@ class Proof:
         return all(self.other.same(scope[name], self.other.scope[name]) for name in names)
 
     def same(self, mine: torch.Tensor, truth: torch.Tensor) -> bool:
-        """Tell whether two tensors differ by rounding at most; where the truth is NaN, anything is."""
+        """Tell whether two tensors differ by rounding at most; where the truth is NaN, all is."""
         if mine.shape != truth.shape or mine.dtype != truth.dtype:
             return False
         known = truth.isfinite()

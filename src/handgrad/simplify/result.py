@@ -25,19 +25,21 @@ class Simplified(Backward):
 
     Attributes:
         before: the backward pass that it was made from.
+        unit: the output's cotangent is 1 and is left out.
         facts: what the forward lines prove, in words.
         refused: lines that were tried and did not give the same numbers.
     """
 
     before: Backward = field(kw_only=True)
     reading: Reading = field(kw_only=True)
+    unit: bool = field(kw_only=True)
     facts: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Return the derivation: every line of the way, what it becomes, and why."""
-        return steps(self.reading, self.lines, unit=is_unit(self.before))
+        return steps(self.reading, self.lines, unit=self.unit)
 
     def latex(self) -> str:
         """Return the derivation in index notation, as LaTeX."""
@@ -94,6 +96,7 @@ def simplify(
         backward.start,
         before=backward,
         reading=reading,
+        unit=unit,
         facts=tuple(reading.facts.texts),
         refused=tuple(writing.refused),
     )

@@ -48,6 +48,7 @@ class Ring:
             that is where it holds.
         functional: atoms that exponentials are made of, or sums of them.
         texts: the spelling of each atom that is left as it was written.
+        called: the program's name for an atom that is a function of others.
     """
 
     axes: dict[str, Axes] = field(default_factory=dict[str, Axes])
@@ -56,6 +57,7 @@ class Ring:
     positive: set[str] = field(default_factory=set[str])
     linear: set[str] = field(default_factory=set[str])
     texts: dict[str, str] = field(default_factory=dict[str, str])
+    called: dict[str, str] = field(default_factory=dict[str, str])
     found: dict[tuple[str, object], str] = field(default_factory=dict[tuple[str, object], str])
     functional: set[str] = field(default_factory=set[str])
     hidden: dict[str, tuple[str, tuple[int, ...], bool]] = field(
@@ -103,7 +105,7 @@ class Ring:
         only = a.single
         if only is not None:
             outside = monomial(f for f in only[0] if max(f[0][1], default=-1) < 0)
-            inside = monomial((f for f in only[0] if max(f[0][1], default=-1) >= 0))
+            inside = monomial(f for f in only[0] if max(f[0][1], default=-1) >= 0)
             return (outside * self.make("sum", inside)).scale(only[1])
         common, inner = self.content(a)
         other = inner.scale(MINUS)

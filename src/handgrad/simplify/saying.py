@@ -7,6 +7,8 @@ from handgrad.simplify.normal import Key, Poly, bound_count
 from handgrad.simplify.ring import Ring
 from handgrad.simplify.text import fraction_text
 
+LONGEST = 40  # characters; a line of the program says more than a longer product in a sentence
+
 
 def definition(ring: Ring, name: str, meaning: Poly) -> str:
     """Return `counts_sum is the sum of counts over dim 1`; empty where that is not what it is."""
@@ -14,7 +16,7 @@ def definition(ring: Ring, name: str, meaning: Poly) -> str:
     if only is None:
         return ""
     found = reduced(ring, *only)
-    if not found:
+    if not found or len(found[1]) > LONGEST:
         return ""
     how, what, dim = found
     if name[0] == "_":
@@ -66,8 +68,8 @@ def shown(ring: Ring, name: str) -> str:
         text = ring.texts[name]
         return text if text.isidentifier() else f"({text})"
     made = ring.made.get(name)
-    if made is None:
-        return name
+    if made is None or name in ring.called:
+        return ring.called.get(name, name)
     inner = total(ring, made.of)
     if not inner:
         return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,12 +44,22 @@ class Place:
         self.scope, self.reach, self.eps = scope, reach, eps
 
     def value(self, text: str) -> Any:
-        """Return what an expression is here."""
-        with torch.no_grad():
-            return eval(compile(text, "<step>", "eval"), self.scope)
+        """Return what an expression is here; whole numbers divide in double precision too."""
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.no_grad():
+                return eval(compile(text, "<step>", "eval"), self.scope)
+        finally:
+            torch.set_default_dtype(usual)
+
+    def run(self, source: str) -> None:
+        """Run lines here; where they do not run, what they assign is not known."""
+        with torch.no_grad(), suppress(RuntimeError, IndexError):
+            exec(compile(source, "<lines>", "exec"), self.scope)
 
     def same(self, mine: Any, truth: Any) -> bool:
-        """Tell whether two values differ by rounding at most; where the truth is no number, anything is."""
+        """Tell whether two values differ by rounding at most; where the truth is NaN, all is."""
         truth = torch.as_tensor(truth, dtype=torch.float64)
         mine = torch.as_tensor(mine, dtype=torch.float64)
         try:
@@ -212,7 +223,7 @@ class Run:
         return old.flatten()[torch.randint(old.numel(), shape, generator=self.generator)]
 
     def real(self, old: torch.Tensor, shape: list[int]) -> torch.Tensor:
-        """Return real numbers between those that were there; around the one, if all are the same."""
+        """Return numbers between those that were there; around the one, if all are the same."""
         noise = torch.randn(shape, generator=self.generator, dtype=torch.float64)
         low, high = float(old.min()), float(old.max())
         if low == high:

@@ -78,12 +78,43 @@ def trace_tree(
             upstream = scope.get("d" + output.names[0][1]) if output.names else None
             return finish(recorder, output, upstream, setup_is_input=True), scope
         exec(code, scope)
-        forward = scope.get(chosen)
-        if forward is None or not callable(forward):
-            raise no_function(path, chosen, scope)
-        call = forward.forward if isinstance(forward, torch.nn.Module) else forward
-        given = arguments(path, chosen, call, scope)
+        forward, given = called(path, chosen, scope)
         return trace(forward, wrt=chosen_leaves(forward, given), **given), scope
+
+
+def called(
+    path: Path, chosen: str, scope: dict[str, Any]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a file's function with its arguments, which are the file's own top-level names.
+
+    Raises:
+        BadInput: there is no such function, or a name that it needs is missing.
+    """
+    forward = scope.get(chosen)
+    if forward is None or not callable(forward):
+        raise no_function(path, chosen, scope)
+    call = forward.forward if isinstance(forward, torch.nn.Module) else forward
+    return forward, arguments(path, chosen, call, scope)
+
+
+@contextmanager
+def function_in(target: str) -> Iterator[tuple[Callable[..., Any], dict[str, Any]] | None]:
+    """Give the function that `FILE[:FUNCTION]` means and its arguments, while its folder is known.
+
+    It is None where the top level of the file is the forward pass.
+    """
+    path, function = split_target(target)
+    text = read_source(path)
+    compiled(path, text)
+    chosen = function or implied_function(text)
+    with users_code(path):
+        if chosen is None:
+            yield None
+            return
+        scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
+        linecache.checkcache(str(path))
+        exec(compile(text, str(path), "exec"), scope)
+        yield called(path, chosen, scope)
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
