@@ -45,12 +45,14 @@ class Reading:
         backward: what is read.
         without: facts not to be used.
         share: a sum that an earlier line computes is read from there.
+        fixed: the cotangents that keep their name; by default those that a short form needs.
         listen: called with each backward line before it is read.
     """
 
     backward: Backward
     without: frozenset[str] = frozenset()
     share: bool = True
+    fixed: frozenset[str] | None = None
     listen: Callable[[Reading, BackwardLine], object] = lambda reading, each: None
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class Reading:
         self.ring = Ring()
         self.facts = Facts(self.ring, self.without)
         self.vocabulary = Vocabulary()
+        self.ring.open_exponents = self.fixed is not None
         self.ring.notice = self.notice
         self.ring.disguise = lambda poly: as_product(self.ring, poly)
         scalars = self.backward.trace.program.scalars
@@ -276,6 +279,8 @@ class Reading:
         Those that are asked for, those that a border reads, and those that several of them need.
         """
         lines = self.backward.lines
+        if self.fixed is not None:
+            return set(self.fixed)
         kept = {each.name for each in lines if each.primal in self.backward.trace.leaves}
         kept |= {"d" + self.backward.trace.output} & {each.name for each in lines}
         own = {each.name for each in lines}

@@ -43,6 +43,7 @@ class Ring:
         means: for each named sum, what it is in terms of other atoms.
         positive: atoms known to be above zero wherever the program has a value.
         linear: upstream gradients: a product with one of them is multiplied out.
+        open_exponents: write out the names that are differences in what is exponentiated.
         divided: atoms that a forward line divides by: they are not 0.
         hidden: atoms that are minus infinity under a condition: its atom, labels, and whether
             that is where it holds.
@@ -64,6 +65,7 @@ class Ring:
         default_factory=dict[str, "tuple[str, tuple[int, ...], bool]"]
     )
     ahead: bool = True
+    open_exponents: bool = False
     divided: set[str] = field(default_factory=set[str])
     disguise: Callable[[Poly], Poly] = lambda poly: poly
     notice: Callable[[str], None] = lambda name: None
@@ -238,6 +240,7 @@ class Ring:
 
     def exponential(self, a: Poly) -> Poly:
         """Return e to a sum: a product of atoms, one for each term."""
+        a = self.opened(a) if self.open_exponents else a
         result = number(1)
         for key, c in a.terms.items():
             one = Poly({key: ONE})
@@ -251,6 +254,18 @@ class Ring:
             else:
                 result = result * self.power(self.make("exp", one), times)
         return result
+
+    def opened(self, a: Poly) -> Poly:
+        """Return a sum with the names in it that are differences themselves written out."""
+
+        def change(key: Key) -> Poly | None:
+            (name, at), power = key[0] if len(key) == 1 else (("", ()), 0)
+            meaning = self.means.get(name)
+            if power != 1 or meaning is None or not meaning.pointwise or ABSENT in at:
+                return None
+            return meaning.relabel(dict(zip(places(self.axes[name]), at, strict=True)))
+
+        return a.each(change)
 
     def logarithm(self, a: Poly) -> Poly:
         """Return the logarithm: a sum over the factors that are known to be above zero."""
