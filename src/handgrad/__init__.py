@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from handgrad import nn
 from handgrad.lazy import public
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "derive",
     "explain",
     "function",
+    "nn",
     "recording",
     "simplify",
     "trace",

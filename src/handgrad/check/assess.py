@@ -166,6 +166,9 @@ class Assessor:
         if local.zero:
             note = "zero at every point that was tried, so any formula would pass"
             return replace(row, verdict=Verdict.UNTESTED, note=note)
+        if local.right and local.lost:
+            note = "no more than rounding at every point that was tried, so little is tested"
+            return replace(row, verdict=Verdict.UNTESTED, note=note)
         if not local.right:
             guilty_row = self.at(row, guilty(self.judge, name, local.name))
             diagnosis = diagnose(self.judge, local, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -71,6 +72,12 @@ class Local:
         return not any(bool(e.any()) for e in self.full) and not any(
             bool(v.any()) for v in self.values
         )
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether all that is expected, at every point, is no more than rounding."""
+        sizes = [float(e.abs().max()) if e.numel() else 0.0 for e in self.full]
+        return bool(self.noise) and all(map(operator.le, sizes, self.noise))
 
 
 def equal(value: torch.Tensor, truth: torch.Tensor, noise: float = 0.0) -> bool:

@@ -14,6 +14,8 @@ from handgrad.check.wide import wide_code
 from handgrad.ir import Line
 from handgrad.trace import Trace
 
+CONSTANT = 1e-6  # of the largest entry: what differs less than that is all but equal
+
 
 @dataclass(eq=False)
 class Point:
@@ -120,10 +122,16 @@ def moved(
     """Return a leaf moved by a random part of its size, and beyond a factor of 1 enlarged."""
     if not value.numel():
         return value
-    size = value.std() if value.numel() > 1 else value.abs()
     noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-    value = value + shift * (float(size) or 1.0) * noise
+    value = value + shift * spread(value) * noise
     return value * torch.where(noise > 0, factor, -factor) if factor > 1 else value
+
+
+def spread(value: torch.Tensor) -> float:
+    """Return how far entries differ; of entries that are all but equal, how large they are."""
+    size = float(value.abs().max())
+    differ = float(value.std()) if value.numel() > 1 else size
+    return differ if differ > CONSTANT * size else size or 1.0
 
 
 def point_at(

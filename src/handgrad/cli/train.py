@@ -70,9 +70,9 @@ Optimizer = Annotated[
     str | None,
     option("--optimizer", "", metavar="|".join(RATES), show_default="the model's"),
 ]
-Momentum = Annotated[float | None, option("--momentum", "Of sgd.", show_default="0")]
+Momentum = Annotated[float | None, option("--momentum", "Of sgd and rmsprop.", show_default="0")]
 Nesterov = Annotated[bool, typer.Option("--nesterov", help="Look ahead, with momentum.")]
-Decay = Annotated[float | None, option("--weight-decay", "", show_default="0")]
+Decay = Annotated[float | None, option("--weight-decay", "", show_default="0; 0.01 for adamw")]
 Clip = Annotated[
     float | None,
     option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -14,15 +14,14 @@ import torch.nn.functional as F
 from handgrad.derive.hoist import Hoist
 from handgrad.derive.opaque import opaque_vjp
 from handgrad.derive.sweep import Contribution, Sweep, building_for
-from handgrad.errors import Mismatch, NoRule, Undecided
+from handgrad.derive.verify import verify
+from handgrad.errors import NoRule, Undecided
 from handgrad.ir import Call, Expr, Item, Line, Name, children, names, operands
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
 from handgrad.spell import spell
 from handgrad.threads import threads_for
 from handgrad.trace import Trace
-
-TOLERANCE = 2000  # in units of the dtype's eps, of the largest magnitude involved
 
 
 @dataclass(frozen=True)
@@ -337,50 +336,3 @@ def names_by_value(expr: Expr) -> list[str]:
 
     visit(expr)
     return list(found)
-
-
-def verify(backward: Backward, only: Collection[str] | None = None) -> None:
-    """Run a backward pass and compare every cotangent with autograd's.
-
-    Args:
-        backward: the backward pass.
-        only: the primals whose cotangents must be there; by default all that have one.
-
-    Raises:
-        Mismatch: one differs, in shape, dtype or value.
-    """
-    trace = backward.trace
-    got = backward.run()
-    without = (
-        set(trace.grads if only is None else only)
-        - {trace.output}
-        - {each.primal for each in backward.lines}
-    )
-    if without:
-        name = min(without)
-        raise Mismatch(
-            f"no line was written for d{name}, and autograd has a gradient for it",
-            hint="report this forward pass: it is a bug in the sweep",
-        )
-    reach = max((float(g.abs().max()) for g in trace.grads.values() if g.numel()), default=0.0)
-    for each in backward.lines:
-        if not each.primal:
-            continue
-        mine, truth = got[each.name], trace.grads[each.primal]
-        if mine.shape != truth.shape or mine.dtype != truth.dtype:
-            raise mismatch(each, f"{list(mine.shape)} {mine.dtype}", truth)
-        if truth.numel() == 0:
-            continue
-        scale = max(float(truth.abs().max()), 1e-3 * reach)
-        off = float((mine - truth).abs().max())
-        if not off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale:
-            raise mismatch(each, f"maxdiff {off:.3g}", truth)
-
-
-def mismatch(each: BackwardLine, found: str, truth: torch.Tensor) -> Mismatch:
-    """Say which line is not autograd's gradient."""
-    return Mismatch(
-        f"the derived {each.name} is not autograd's gradient",
-        why=f"{each.line.text}\nfound {found}; autograd has {list(truth.shape)} {truth.dtype}",
-        hint="report this forward line: it is a bug in a rule",
-    )

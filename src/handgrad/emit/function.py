@@ -16,7 +16,7 @@ import torch
 from torch.autograd.function import FunctionMeta
 
 from handgrad.derive import Backward, derive
-from handgrad.derive.backward import TOLERANCE
+from handgrad.derive.verify import TOLERANCE
 from handgrad.emit import parameters
 from handgrad.emit.body import Assembly
 from handgrad.emit.graph import Graph

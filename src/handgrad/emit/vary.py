@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from handgrad.derive.backward import TOLERANCE
+from handgrad.derive.verify import TOLERANCE
 from handgrad.emit.parameters import Parameter
 from handgrad.errors import BadInput
 from handgrad.spell import literal

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from handgrad.ops.declare import Given, call, exactly, index, op, unit
+from handgrad.ops.numbers import combine
 from handgrad.ops.words import along_channels, over_channels
 
 CROSS_ENTROPY = (
@@ -50,7 +51,7 @@ def smoothed(q: Any, x: Any, label_smoothing: Any) -> Any:
     if label_smoothing == 0:
         return q
     q = q if q.dtype.is_floating_point else q.type_as(x)
-    return (1 - label_smoothing) * q + label_smoothing / x.shape[classes(x)]
+    return (1 - label_smoothing) * q + combine("/", label_smoothing, x.shape[classes(x)])
 
 
 def known(target: Any, ignore_index: int) -> Any:

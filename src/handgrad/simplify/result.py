@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from handgrad.derive import Backward
-from handgrad.derive.backward import verify
+from handgrad.derive.verify import verify
 from handgrad.errors import BadInput
 from handgrad.simplify.program import Reading
 from handgrad.simplify.region import within
@@ -101,7 +101,8 @@ def simplify(
         refused=tuple(writing.refused),
     )
     with threads_for(backward.trace.values.values()):
-        verify(result, only={each.primal for each in lines} & set(backward.trace.leaves))
+        leaves = {each.primal for each in lines} & set(backward.trace.leaves)
+        verify(result, leaves, backward)
     return result
 
 

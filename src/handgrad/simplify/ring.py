@@ -12,6 +12,7 @@ from handgrad.simplify.normal import ABSENT, EMPTY, Key, Poly, atom, bound_count
 from handgrad.simplify.sizes import Axes
 
 MINUS = constant(-1)
+MOST_OPENED = 8
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,11 @@ class Ring:
                 return None
             return meaning.relabel(dict(zip(places(self.axes[name]), at, strict=True)))
 
-        return a.each(change)
+        for _ in range(MOST_OPENED):
+            before, a = a, a.each(change)
+            if a == before:
+                break
+        return a
 
     def logarithm(self, a: Poly) -> Poly:
         """Return the logarithm: a sum over the factors that are known to be above zero."""

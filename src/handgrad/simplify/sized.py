@@ -25,6 +25,7 @@ SMALL = (5, 3, 7, 4, 11, 6, 13, 8, 17, 9, 19, 10, 23, 12, 29)
 LEAST = min(SMALL)
 TOLERANCE = 1e-8
 LARGEST = 30_000_000  # entries; a program with more is not run once more
+FAILURES = (RuntimeError, IndexError, NameError, AttributeError, TypeError, ValueError)
 
 
 class Unfit(Exception):
@@ -52,6 +53,13 @@ class Place:
                 return eval(compile(text, "<step>", "eval"), self.scope)
         finally:
             torch.set_default_dtype(usual)
+
+    def is_tensor(self, text: str) -> bool:
+        """Tell whether an expression runs here and is a tensor."""
+        try:
+            return isinstance(self.value(text), torch.Tensor)
+        except FAILURES:
+            return False
 
     def run(self, source: str) -> None:
         """Run lines here; where they do not run, what they assign is not known."""

@@ -7,20 +7,20 @@ is used. Every step is run at two sets of sizes before it is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from handgrad.derive import BackwardLine
 from handgrad.errors import Mismatch
-from handgrad.simplify.because import Because
+from handgrad.simplify.because import Because, reads
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.facts import MOST_ROUNDS, Facts
 from handgrad.simplify.normal import Key, Poly, TooLarge, number
 from handgrad.simplify.program import Lowered, Reading, words_in
 from handgrad.simplify.putting import listed, pointwise, put_in
 from handgrad.simplify.refold import Unwritable
-from handgrad.simplify.sized import Place, elsewhere, own
+from handgrad.simplify.sized import FAILURES, Place, elsewhere, own
 from handgrad.simplify.writing import Writing
 from handgrad.threads import threads_for
 
@@ -50,12 +50,23 @@ def steps(reading: Reading, lines: tuple[BackwardLine, ...], *, unit: bool) -> t
     Raises:
         Mismatch: the two sides of a step are not equal.
     """
-    found = list(Derivation(reading, lines, unit=unit).steps())
     with threads_for(reading.backward.trace.values.values()):
         places = [place for place in (own(reading), elsewhere(reading)) if place is not None]
         for place in places:
             place.run("\n".join(each.line.text for each in lines))
+        found = Derivation(reading, lines, unit, places[0].is_tensor).steps()
         return tuple(proved(step, places) for step in found)
+
+
+def checked(many: tuple[Step, ...]) -> str:
+    """Return at how many sets of sizes steps were run, as a sentence."""
+    once = sum(step.sets < 2 for step in many)
+    if not many:
+        return ""
+    if once == len(many):
+        return "Each step was checked with numbers at one set of sizes."
+    rest = f", {once} of them at one" if once else ""
+    return f"Each step was checked with numbers at two sets of sizes{rest}."
 
 
 def proved(step: Step, places: list[Place]) -> Step:
@@ -69,7 +80,7 @@ def proved(step: Step, places: list[Place]) -> Step:
     for k, place in enumerate(places):
         try:
             one, other = place.value(before), place.value(after)
-        except (RuntimeError, IndexError, NameError) as error:
+        except FAILURES as error:
             if k:  # a size of today stands in the text
                 continue
             raise wrong(step) from error
@@ -89,17 +100,32 @@ def wrong(step: Step) -> Mismatch:
 
 
 class Derivation:
-    """The way from the derived lines to the short ones."""
+    """The way from the derived lines to the short ones.
 
-    def __init__(self, reading: Reading, lines: tuple[BackwardLine, ...], *, unit: bool) -> None:
+    Args:
+        reading: what was simplified.
+        lines: what became of it.
+        unit: the output's cotangent is 1.
+        runs: tells whether a text is a tensor; what is not is a last step at most.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        lines: tuple[BackwardLine, ...],
+        unit: bool,
+        runs: Callable[[str], bool],
+    ) -> None:
+        self.runs = runs
         self.ways: dict[str, list[tuple[Poly, str]]] = {}
         self.sums: dict[str, list[Poly]] = {}
         self.final = {each.name: each.line.text.partition(" = ")[2] for each in lines}
-        self.reading = Reading(reading.backward, reading.without, reading.share, self.listen)
+        self.reading = replace(reading, listen=self.listen)
         self.reading.read()
         self.writing = Writing(self.reading, unit, textbook=not reading.share)
         self.because = Because(self.reading, parts(self.reading, lines))
         self.start = {reading.start: "1"} if unit else {}
+        self.changed: set[str] = set()
         self.short: dict[str, str] = {}
         self.wide: dict[str, str] = {}
 
@@ -128,7 +154,10 @@ class Derivation:
             elif after is not None:
                 known = self.short if self.fits(low, after) else self.wide
                 known[name] = after
+            if after == before and name in self.final and self.changed & reads(before):
+                yield Step(name, f"{name} = {before}", f"{name} = {before}", "as it was derived")
             if after is not None and after != before:
+                self.changed.add(name)
                 for (one, _), (other, why) in pairwise(self.chain(low, before, after)):
                     yield Step(name, f"{name} = {one}", f"{name} = {other}", why)
 
@@ -152,14 +181,14 @@ class Derivation:
         found = [(before, "")]
         free = pointwise(before)
         put, why = put_in(before, {**self.short, **self.wide, **self.start} if free else self.short)
-        if put:
+        if put and self.runs(put):
             found.append((put, why))
         (raw, _), *more = self.ways[low.line.name]
         if not low.poly.terms and len(raw.terms) == 2:
             more = [(low.poly, self.cancelled(low, raw, [fact for _, fact in more]))]
         first = self.shown(low, raw)
         if first is not None:
-            if put and tokens(first) == tokens(put):
+            if len(found) > 1 and tokens(first) == tokens(put):
                 found[-1] = (first, why)  # the same factors in another order
             else:
                 given = [f"{n} is 1" for n in self.start if n in words_in(before) and not free]
@@ -170,7 +199,8 @@ class Derivation:
             if text is not None:
                 found.append((text, self.because.fact(fact, found[-1][0], text)))
         found.append((after, self.because.shorter(found[-1][0], after)))
-        return without_repeats(found)
+        kept = [f for k, f in enumerate(found) if not k or f[0] == after or self.runs(f[0])]
+        return without_repeats(kept)
 
     def cancelled(self, low: Lowered, raw: Poly, facts: list[str]) -> str:
         """Return why two sums are nothing together: each is 1, or both are the same."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from handgrad.derive import BackwardLine
 from handgrad.ir import Call, Expr, Line, children, names, walk
 from handgrad.simplify.coefficient import ONE
@@ -275,12 +277,25 @@ class Writing:
 
 
 def weak(expr: Expr) -> bool:
-    """Tell whether a float is made of whole numbers alone: it has torch's default dtype."""
-    return any(
-        isinstance(node, Call)
-        and node.dtype.is_floating_point
-        and not node.op.structural
-        and bool(found := list(children(node)))
+    """Tell whether whole numbers or conditions must become floats first.
+
+    A float that is made of them alone has torch's default dtype; torch subtracts no condition.
+    """
+    return any(isinstance(node, Call) and (untyped(node) or refused(node)) for node in walk(expr))
+
+
+def untyped(call: Call) -> bool:
+    """Tell whether a call makes a float of whole numbers alone."""
+    found = list(children(call))
+    return (
+        call.dtype.is_floating_point
+        and not call.op.structural
+        and bool(found)
         and not any(child.dtype.is_floating_point for child in found)
-        for node in walk(expr)
     )
+
+
+def refused(call: Call) -> bool:
+    """Tell whether a call subtracts or negates a condition."""
+    minus = call.op.name in ("sub", "neg", "rsub")
+    return minus and any(child.dtype is torch.bool for child in children(call))

@@ -2,84 +2,88 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from handgrad.derive import derive
-from handgrad.errors import HandgradError
+from handgrad.derive import Backward, derive
+from handgrad.native.compiled import from_backward
+from handgrad.native.engines import Eager
+from handgrad.native.lower.update import Rule, slot
+from handgrad.nn.optimisers import Optimiser
 from handgrad.trace import Trace
-from handgrad.train.optimise import State, state_for, update
+from handgrad.train.optimise import optimiser
 from handgrad.train.settings import Settings
-from handgrad.train.step import Step, compile_step
 from handgrad.train.zoo import Examples
 
-AT_ONCE = 256
-"""The steps, at most, that a backend does between two looks at the clock and at Ctrl-C."""
+AT_ONCE = 4096
+"""The steps, at most, that native code does between two looks at the clock and at Ctrl-C."""
 
 
-class Backend(Protocol):
-    """Parameters, an optimiser's state, and what moves both in place.
+class Engine(Protocol):
+    """What does steps."""
 
-    Attributes:
-        name: one of `settings.BACKENDS`.
-        parameters: by name.
-        state: the optimiser's, by name.
-    """
-
-    name: str
-    parameters: dict[str, Tensor]
-    state: State
-
-    @property
-    def source(self) -> str:
-        """Return the text that settles, with the machine, every bit of a step."""
-        ...
-
-    def step(self, batch: Mapping[str, Any], rate: float) -> float:
-        """Do one step at a learning rate and return the loss before it.
-
-        Where the loss is not finite, the parameters may be as they were or not.
-        """
-        ...
-
-
-@runtime_checkable
-class Many(Protocol):
-    """A backend that can do several steps by itself."""
-
-    def run(self, examples: Examples, chosen: Tensor, rates: Sequence[float]) -> Sequence[float]:
-        """Do a step for each row of chosen [steps, batch] and return the losses."""
+    def run(
+        self,
+        data: Mapping[str, Tensor],
+        rows: Tensor,
+        numbers: list[Mapping[str, float]],
+        losses: Tensor,
+    ) -> int:
+        """Do steps on rows [steps, batch] of the data; return how many had a finite loss."""
         ...
 
 
 @dataclass
-class Lines:
-    """The derived lines, eager or compiled by torch, and the optimiser in eager torch."""
+class Backend:
+    """Parameters, an optimiser's state, and what moves both in place.
+
+    Attributes:
+        name: one of `settings.BACKENDS`.
+        source: the text that settles, with the machine, every bit of a step.
+        parameters: by name.
+        state: the optimiser's, by name.
+        most: how many steps may be done at once.
+    """
 
     name: str
-    step_of: Step
+    source: str
     parameters: dict[str, Tensor]
-    state: State
-    settings: Settings
+    state: dict[str, Tensor]
+    engine: Engine
+    optimiser: Optimiser
+    most: int = 1
+    data: Mapping[str, Tensor] | None = None
+
+    def run(
+        self, examples: Examples, chosen: Tensor, first: int, rates: Sequence[float]
+    ) -> list[float]:
+        """Do a step for each row of chosen [steps, batch] and return the losses.
+
+        A loss that is not finite ends them: it is left out, and its step moves nothing.
+
+        Args:
+            examples: the same at every call.
+            chosen: the examples of each step.
+            first: the number of steps that were done before.
+            rates: the learning rate of each.
+        """
+        if self.data is None:
+            X, Y = (part.contiguous() if self.most > 1 else part for part in examples)
+            self.data = {"Xb": X, "Yb": Y}
+        numbers = [self.optimiser.numbers(first + k + 1, rate) for k, rate in enumerate(rates)]
+        losses = torch.zeros(len(numbers), dtype=torch.float64)
+        done = self.engine.run(self.data, chosen, numbers, losses)
+        return losses[:done].tolist()
 
     @property
-    def source(self) -> str:
-        """Return the text of the lines."""
-        return self.step_of.source
-
-    def step(self, batch: Mapping[str, Any], rate: float) -> float:
-        """Do one step; a loss that is not finite moves nothing."""
-        found, gradients = self.step_of({**self.parameters, **batch})
-        loss = float(found)
-        if math.isfinite(loss):
-            update(self.parameters, gradients, self.state, rate, self.settings)
-        return loss
+    def digest(self) -> str:
+        """Return a short digest of the source."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
 
 
 def backend_for(
@@ -93,48 +97,46 @@ def backend_for(
         settings: name the backend and the optimiser.
     """
     own = {name: tensor.detach().clone() for name, tensor in parameters.items()}
-    reason = ""
+    backward = derive(trace)
+    rule = Rule(optimiser(settings), settings.clip or None)
     if settings.backend == "native":
-        found, reason = native(trace, own, settings)
-        if found:
-            return found, ""
-    step = compile_step(derive(trace))
+        return native(backward, own, rule)
+    kept = {
+        slot(name, kind): torch.zeros_like(tensor)
+        for kind in rule.optimiser.memory
+        for name, tensor in own.items()
+    }
+    batch = {n.name: trace.values[n.name] for n in trace.program.inputs if n.name not in own}
+    engine = Eager(backward, tuple(own), rule, {**batch, **own, **kept})
+    name, note = "eager", ""
     if settings.backend == "compile":
-        compiled, reason = by_torch(step, {**trace.values, **trace.program.scalars})
-        if compiled:
-            return Lines("compile", compiled, own, state_for(own, settings), settings), ""
-    return Lines("eager", step, own, state_for(own, settings), settings), reason
+        name, note = by_torch(engine)
+    source = "\n".join(line.text for line in trace.lines) + "\n" + backward.source
+    return Backend(name, source, own, kept, engine, rule.optimiser), note
 
 
-def native(
-    trace: Trace, parameters: dict[str, Tensor], settings: Settings
-) -> tuple[Backend | None, str]:
-    """Return native code for a step; None with the reason where there can be none."""
+def native(backward: Backward, own: dict[str, Tensor], rule: Rule) -> tuple[Backend, str]:
+    """Return native code, or eager torch with the reason."""
+    made = from_backward(backward, own, rule, warn=False)
+    kept = {
+        slot(name, kind): made.tensors[slot(name, kind)]
+        for kind in rule.optimiser.memory
+        for name in own
+    }
+    most = AT_ONCE if made.backend == "native" else 1
+    backend = Backend(made.backend, made.source, own, kept, made.engine, rule.optimiser, most)
+    return backend, made.note
+
+
+def by_torch(engine: Eager) -> tuple[str, str]:
+    """Compile an engine's lines by torch and try them once; where that fails, say why."""
+    eager = engine.function
+    engine.function = torch.compile(eager, dynamic=False)
     try:
-        make = import_module("handgrad.native").backend
-        return make(trace, parameters, settings), ""
-    except (ImportError, AttributeError) as error:
-        return None, f"no native code here ({error}): the steps are done in eager torch"
-    except HandgradError as error:
-        return None, f"no native code for this step ({error.what}): it is done in eager torch"
-
-
-def by_torch(step: Step, values: Mapping[str, Any]) -> tuple[Step | None, str]:
-    """Return a step compiled by torch, tried once; None with the reason where that fails."""
-    function = torch.compile(step.function, dynamic=False)
-    compiled = Step(step.source, step.inputs, step.leaves, function, step.scalars)
-    try:
-        compiled(values)
+        with torch.no_grad():
+            engine.function(engine.tensors)
     except Exception as error:  # whatever the compiler of torch, or the C++ compiler, raises
+        engine.function = eager
         first = str(error).strip().partition("\n")[0]
-        return None, f"torch.compile failed ({first}): the steps are done in eager torch"
-    return compiled, ""
-
-
-def copied(backend: Backend) -> tuple[State, State]:
-    """Return copies of parameters and state."""
-    first, second = (
-        {name: tensor.clone() for name, tensor in tensors.items()}
-        for tensors in (backend.parameters, backend.state)
-    )
-    return first, second
+        return "eager", f"torch.compile failed ({first}): the steps are done in eager torch"
+    return "compile", ""

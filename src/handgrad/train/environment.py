@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,7 +23,7 @@ def environment(backend: Backend) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "cpu": f"{cpu()}, {torch.backends.cpu.get_cpu_capability()}",
         "backend": backend.name,
-        "lines of the step": hashlib.sha256(backend.source.encode()).hexdigest()[:16],
+        "lines of the step": backend.digest,
     }
 
 

@@ -10,17 +10,15 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from handgrad.derive.backward import refuse_nan
 from handgrad.errors import BadInput, Undecided
 from handgrad.trace import trace
 from handgrad.train import checkpoint as disk
-from handgrad.train.backends import AT_ONCE, Backend, Many, copied
+from handgrad.train.backends import Backend
 from handgrad.train.log import Log
 from handgrad.train.loop import Moment, ratio
 from handgrad.train.settings import Settings
-from handgrad.train.tensors import fill
 from handgrad.train.zoo import Examples, Model
 
 TAIL = 1.0  # seconds, at most, that a line of the log waits for its file
@@ -72,9 +70,8 @@ class Run:
 
     def pace(self, count: int, seconds: float) -> None:
         """Choose how many steps are done at once."""
-        if isinstance(self.backend, Many):
-            fit = int(LOOK * count / max(seconds, 1e-6))
-            self.at_once = max(1, min(AT_ONCE, fit, 2 * self.at_once))
+        fit = int(LOOK * count / max(seconds, 1e-6))
+        self.at_once = max(1, min(self.backend.most, fit, 2 * self.at_once))
 
     def advance(self) -> Sequence[float]:
         """Do the next steps, one alone where its updates are recorded; return their losses."""
@@ -86,7 +83,7 @@ class Run:
 
     def recorded(self) -> Sequence[float]:
         """Do one step and record the size of its updates."""
-        before, _ = copied(self.backend)
+        before = {name: tensor.clone() for name, tensor in self.backend.parameters.items()}
         rate = self.settings.rate(self.step)
         losses = self.do(1)
         ratios = {
@@ -97,42 +94,28 @@ class Run:
         return losses
 
     def do(self, count: int) -> Sequence[float]:
-        """Draw batches and do their steps."""
+        """Draw batches and do their steps.
+
+        Raises:
+            BadInput: a loss is not finite.
+        """
         size = (count, self.settings.batch)
         chosen = torch.randint(0, len(self.examples[0]), size, generator=self.generator)
         rates = [self.settings.rate(self.step + k) for k in range(count)]
-        before = None
-        if isinstance(self.backend, Many):
-            before = copied(self.backend)
-            losses = self.backend.run(self.examples, chosen, rates)
-        else:
-            losses = [self.backend.step(self.model.batch(self.examples, chosen[0]), rates[0])]
+        losses = self.backend.run(self.examples, chosen, self.step, rates)
         for k, loss in enumerate(losses):
-            if not math.isfinite(loss):
-                self.rewind(before, chosen[:k], rates[:k])
-                self.log.write()
-                raise self.lost(self.step + k + 1, loss, self.model.batch(self.examples, chosen[k]))
             self.log.step(self.step + k + 1, loss, rates[k])
-        self.step += count
+        self.step += len(losses)
+        if len(losses) < count:
+            self.log.write()
+            raise self.lost(self.model.batch(self.examples, chosen[len(losses)]))
         return losses
 
-    def rewind(
-        self,
-        before: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None,
-        chosen: Tensor,
-        rates: Sequence[float],
-    ) -> None:
-        """Go back to before a step that went wrong; what was right is done again."""
-        if before is not None and isinstance(self.backend, Many):
-            fill(self.backend.parameters, before[0])
-            fill(self.backend.state, before[1])
-            if rates:
-                self.backend.run(self.examples, chosen, rates)
-
-    def lost(self, step: int, loss: float, batch: Mapping[str, Any]) -> BadInput:
-        """Say at which step the loss is not finite, at which line first, and what is kept."""
+    def lost(self, batch: Mapping[str, Any]) -> BadInput:
+        """Say that the next step's loss is not finite, at which line first, and what is kept."""
+        step = self.step + 1
         return BadInput(
-            f"the loss became {loss} at step {step:,}",
+            f"the loss is not finite at step {step:,}",
             why="\n".join([self.first_line(step, batch), disk.still_there(self.folder)]).strip(),
             hint="a smaller --lr, or --clip 1, in another folder with --out",
         )

@@ -87,6 +87,7 @@ def settle(given: Mapping[str, Any]) -> Settings:
     settled = Settings(
         **{
             "optimizer": optimizer,
+            "weight_decay": 0.01 if optimizer == "adamw" else 0.0,
             "lr": suited,
             "turn": steps if given.get("schedule") == "cosine" else max(1, steps // 2),
             "every": max(500, steps // 20),
@@ -150,10 +151,12 @@ def refuse_numbers(settings: Settings) -> None:
         if not 0 <= value < (1 if name == "momentum" else math.inf):
             low = "from 0 to below 1" if name == "momentum" else "at least 0"
             raise BadInput(f"--{name.replace('_', '-')} is {value:g}", hint=low)
-    if settings.optimizer != "sgd" and (settings.momentum or settings.nesterov):
+    if settings.momentum and settings.optimizer not in ("sgd", "rmsprop"):
         raise BadInput(
             f"{settings.optimizer} has no momentum to choose", hint="--optimizer sgd has"
         )
+    if settings.nesterov and settings.optimizer != "sgd":
+        raise BadInput(f"{settings.optimizer} is not Nesterov's", hint="--optimizer sgd")
     if settings.nesterov and not settings.momentum:
         raise BadInput("Nesterov's step needs momentum", hint="--momentum 0.9 --nesterov")
 

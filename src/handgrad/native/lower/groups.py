@@ -82,7 +82,20 @@ def grouped(stages: list[Stage], loss: Array, roots: set[Array]) -> list[Group]:
         loss: what must be known before anything is overwritten.
         roots: arrays that are read from outside.
     """
-    return Grouping(stages, loss, roots).run(list(stages))
+    grouping = Grouping(stages, loss, roots)
+    return grouping.run(sequence(stages, grouping.before))
+
+
+def sequence(stages: list[Stage], before: Mapping[Stage, set[Stage]]) -> list[Stage]:
+    """Return stages in an order that also lets what is overwritten be read first."""
+    found: dict[Stage, None] = {}
+    left = list(stages)
+    while left:
+        for stage in left:
+            if before[stage] <= found.keys():
+                found[stage] = None
+        left = [s for s in left if s not in found]
+    return list(found)
 
 
 class Grouping:

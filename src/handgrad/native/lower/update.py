@@ -88,14 +88,14 @@ class Rule:
             {k: Number(array.at(index)) for k, array in kept.items()},
             {k: Number(hyper(k, p.ctype)) for k in names},
         )
-        arrays = {
-            k: graph.map(p.shape, p.ctype, lambda _, n=number: n.entry)
-            for k, number in kept_next.items()
-        }
-        # what is kept is stored first, and the parameter made of what was stored
-        stored = {kept_next[k].entry: array.at(index) for k, array in arrays.items()}
+        # what is kept is stored first, and the rest made of what was stored
+        stored: dict[Entry, Entry] = {}
+        fresh: dict[str, Array] = {}
+        for k, number in kept_next.items():
+            body = rebuild(number.entry, stored.get)
+            fresh[slot(name, k)] = array = graph.map(p.shape, p.ctype, lambda _, e=body: e)
+            stored[number.entry] = array.at(index)
         entry = rebuild(p_next.entry, stored.get)
-        fresh = {slot(name, k): array for k, array in arrays.items()}
         return {**fresh, name: graph.map(p.shape, p.ctype, lambda _: entry)}
 
     def factor(self, graph: Graph, gradients: Mapping[str, Array]) -> Array:
