@@ -8,6 +8,7 @@ import torch
 
 from handgrad import ninja
 from handgrad.errors import BadInput
+from handgrad.simplify.count import count
 from handgrad.train import load_words
 
 STEPS = 30
@@ -52,24 +53,42 @@ def test_every_variable_and_parameter_is_judged_right(journey):
 
 def test_cross_entropy_becomes_one_line(journey):
     found = journey.cross_entropy
-    assert found.form.forward == "loss = F.cross_entropy(logits, Yb)"
-    assert [each.name for each in found.form.lines] == ["dlogits"]
+    assert found.form.forward[-1] == "loss = -logprobs[range(n), Yb].mean()"
+    assert [each.line.text for each in found.form.lines] == [
+        "dlogits = (probs - F.one_hot(Yb, num_classes=logits.shape[1])) / n"
+    ]
     assert len(found.replaces) == 8
     assert found.replaces[0] == "dlogprobs"
     assert found.replaces[-1] == "dlogits"
     assert found.library is None
 
 
-def test_batch_norm_becomes_fewer_lines(journey):
+def test_the_maxima_get_no_gradient_and_it_is_said_why(journey):
+    steps = [step for step in journey.cross_entropy.steps if step.name == "dlogit_maxes"]
+    assert steps[-1].after == "dlogit_maxes = 0"
+    assert "the sums of the one-hot of Yb and probs over dim 1 are both 1" in steps[-1].because
+
+
+def test_batch_norm_becomes_one_line_no_longer_than_the_published_one(journey):
     found = journey.batch_norm
-    assert found.form.forward.startswith("hpreact = bngain * (hprebn - hprebn.mean(0")
-    assert found.form.lines[-1].name == "dhprebn"
+    (line,) = found.form.lines
+    published = (
+        "bngain*bnvar_inv/n * (n*dhpreact - dhpreact.sum(0)"
+        " - n/(n-1)*bnraw*(dhpreact*bnraw).sum(0))"
+    )
+    assert line.name == "dhprebn"
+    assert count(line.line.text.partition(" = ")[2], {"n": 32}) <= count(published, {"n": 32})
     assert found.replaces[0] == "dbnraw"
     assert found.replaces[-1] == "dhprebn"
     assert "dbngain" not in found.replaces
-    assert len(found.form.lines) < len(found.replaces)
+    assert found.steps[-1].after == line.line.text
     assert found.library is not None
     assert found.library.lines[-1].name == "dhprebn"
+
+
+def test_every_step_was_checked_at_two_sets_of_sizes(journey):
+    steps = journey.cross_entropy.steps + journey.batch_norm.steps
+    assert {step.sets for step in steps} == {2}
 
 
 def test_training_is_raced_by_autograd_and_measured(journey):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from handgrad.check import Report, Row, check
 from handgrad.derive import Backward, BackwardLine, derive
 from handgrad.errors import BadInput
 from handgrad.models import character_mlp as seed_model
+from handgrad.simplify import Step, simplify
 from handgrad.threads import one_thread
 from handgrad.trace import Trace, trace
 from handgrad.train import (
@@ -89,20 +90,20 @@ class LineByLine:
 
 @dataclass(frozen=True)
 class Form:
-    """A short forward line and what is derived from it.
+    """Forward lines and what the backward pass through them is.
 
     Attributes:
         row: the result beside autograd's.
     """
 
-    forward: str
+    forward: tuple[str, ...]
     lines: tuple[BackwardLine, ...]
     row: Row
 
     def to_dict(self) -> dict[str, Any]:
         """Return the lines and the verdict as plain data."""
         return {
-            "forward": self.forward,
+            "forward": list(self.forward),
             "lines": [each.line.text for each in self.lines],
             "check": Report((self.row,)).to_dict()["rows"][0],
         }
@@ -110,18 +111,20 @@ class Form:
 
 @dataclass(frozen=True)
 class InOneGo:
-    """Exercises 2 and 3: a short form for many small lines.
+    """Exercises 2 and 3: many small lines simplified to one.
 
     Attributes:
         wanted: the gradient that it ends in.
         replaces: the names of the small steps' backward lines that end there.
         form: the short form, beside autograd's gradient through the small steps.
+        steps: how one gets from the small lines to it.
         library: the same from torch's own function where that differs, beside autograd's of it.
     """
 
     wanted: str
     replaces: tuple[str, ...]
     form: Form
+    steps: tuple[Step, ...]
     library: Form | None = None
 
     @property
@@ -130,11 +133,12 @@ class InOneGo:
         return Report(tuple(form.row for form in (self.form, self.library) if form))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the forms as plain data."""
+        """Return the forms and the steps as plain data."""
         return {
             "wanted": self.wanted,
             "replaces": list(self.replaces),
             "short": self.form.to_dict(),
+            "steps": [vars(step) for step in self.steps],
             "library": self.library.to_dict() if self.library else None,
         }
 
@@ -242,9 +246,9 @@ def journey(
     on_result(setup)
     first = line_by_line(setup)
     on_result(first)
-    second = cross_entropy(setup, first)
+    second = cross_entropy(first)
     on_result(second)
-    third = batch_norm(setup, first)
+    third = batch_norm(first)
     on_result(third)
     plan = Plan(steps, seed_model.BATCH)
     on_result(plan)
@@ -288,15 +292,15 @@ def line_by_line(setup: Setup) -> LineByLine:
     return LineByLine(forward, backward, check(forward, backward.run()))
 
 
-def cross_entropy(setup: Setup, small: LineByLine) -> InOneGo:
-    """Derive dlogits from the one line of cross-entropy."""
-    form = short_form(setup, small, line="loss", wanted="dlogits")
-    return InOneGo("dlogits", passed(small, "dloss", "dlogits"), form)
+def cross_entropy(small: LineByLine) -> InOneGo:
+    """Simplify the lines from the loss to dlogits."""
+    form, steps = short_form(small, start="logits", to="loss")
+    return InOneGo("dlogits", passed(small, "dloss", "dlogits"), form, steps)
 
 
-def batch_norm(setup: Setup, small: LineByLine) -> InOneGo:
-    """Derive dhprebn from the one line of batch norm, and from torch's function, which differs."""
-    form = short_form(setup, small, line="hpreact", wanted="dhprebn")
+def batch_norm(small: LineByLine) -> InOneGo:
+    """Simplify the lines from dhpreact to dhprebn; derive it from torch's own function too."""
+    form, steps = short_form(small, start="hprebn", to="hpreact")
     values = small.trace.values
     library = trace(
         seed_model.library_norm,
@@ -309,27 +313,25 @@ def batch_norm(setup: Setup, small: LineByLine) -> InOneGo:
         "dhprebn",
         passed(small, "dhpreact", "dhprebn"),
         form,
-        form_of(derive(library), 0, "dhprebn", library),
+        steps,
+        form_of(derive(library), "dhprebn", library),
     )
 
 
-def short_form(setup: Setup, small: LineByLine, *, line: str, wanted: str) -> Form:
-    """Derive a gradient from one line of the short form, beside that through the small steps."""
-    values = {name: value for name, value in setup.batch.items() if name != "n"}
-    backward = derive(trace(seed_model.short, **setup.parameters, **values))
-    targets = [each.target for each in backward.trace.lines]
-    return form_of(backward, targets.index(line), wanted, small.trace)
+def short_form(small: LineByLine, *, start: str, to: str) -> tuple[Form, tuple[Step, ...]]:
+    """Simplify the small lines between two names, beside autograd's gradient through them."""
+    short = simplify(small.backward, start=start, to=to)
+    arrived = replace(short.trace, upstream=small.trace.grads.get(to, short.trace.upstream))
+    form = form_of(replace(short, trace=arrived), f"d{start}", small.trace)
+    return form, short.steps
 
 
-def form_of(backward: Backward, place: int, wanted: str, against: Trace) -> Form:
-    """Return the lines that one gradient takes through one forward line, with its verdict."""
-    lines = tuple(
-        each
-        for each in backward.lines
-        if each.forward == place and each.primal in ("", wanted.removeprefix("d"))
-    )
+def form_of(backward: Backward, wanted: str, against: Trace) -> Form:
+    """Return the lines that lead to one gradient, with its verdict."""
+    primals = ("", wanted.removeprefix("d"))
+    lines = tuple(each for each in backward.lines if each.primal in primals)
     (row,) = check(against, {wanted: backward.run()[wanted]}).rows
-    return Form(backward.trace.lines[place].text, lines, row)
+    return Form(tuple(line.text for line in backward.trace.lines), lines, row)
 
 
 def passed(small: LineByLine, start: str, end: str) -> tuple[str, ...]:

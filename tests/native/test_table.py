@@ -1,9 +1,7 @@
 """Every example of every row of the op table: native code gives what torch gives."""
 
 import pytest
-import torch
 
-from native.against import distance
 from handgrad.native.bind import Bound
 from handgrad.native.build import build
 from handgrad.native.compilers import FLAGS
@@ -12,6 +10,7 @@ from handgrad.native.lower.calls import CannotLower, Lowering
 from handgrad.native.lower.step import Step
 from handgrad.native.write.unit import write_unit
 from handgrad.ops import TABLE
+from native.against import distance
 from rows import evaluate, gradients, make, upstream_of
 
 pytestmark = [pytest.mark.native, pytest.mark.filterwarnings("ignore::UserWarning")]

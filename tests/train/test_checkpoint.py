@@ -408,7 +408,9 @@ def test_a_crash_at_every_call_of_a_save_leaves_the_one_or_the_other(tmp_path, h
         assert not [name for name in entries(run) if name.startswith(".")]
 
     template = write(tmp_path / "template", 0, 7, 14, keep=keep)
-    assert crash_everywhere(template, happens, lambda run: save(run, checkpoint(21), keep), check) > 30
+    assert (
+        crash_everywhere(template, happens, lambda run: save(run, checkpoint(21), keep), check) > 30
+    )
 
 
 @posix

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from handgrad.errors import BadInput
+from handgrad.native.compilers import CannotBuild
 from handgrad.train import backends, runner
 from handgrad.train import checkpoint as disk
 from handgrad.train import fit as fits
@@ -414,6 +416,7 @@ def test_tensors_of_another_shape_are_refused_field_by_field(words, tmp_path):
         ({"weight_decay": -1.0}, "--weight-decay is -1"),
         ({"nesterov": True}, "needs momentum"),
         ({"optimizer": "adam", "momentum": 0.5}, "adam has no momentum"),
+        ({"optimizer": "rmsprop", "momentum": 0.5, "nesterov": True}, "is not Nesterov's"),
         ({"optimizer": "best"}, "there is no optimizer 'best'"),
         ({"schedule": "x"}, "there is no schedule 'x'"),
         ({"dtype": "int8"}, "there is no dtype 'int8'"),
@@ -454,105 +457,99 @@ def test_labels_out_of_range_name_the_sample():
 
 
 def test_a_loss_that_is_nan_names_the_step_the_line_and_what_is_kept(words, tmp_path, monkeypatch):
-    step = backends.Lines.step
+    run = backends.Backend.run
 
-    def spoil(self, batch, rate):
-        spoil.count += 1
-        if spoil.count == 18:
-            self.parameters["W2"].fill_(float("3e38"))
-        return step(self, batch, rate)
+    def spoil(self, examples, chosen, first, rates):
+        if first == 17:
+            self.parameters["W2"].fill_(3e38)
+        return run(self, examples, chosen, first, rates)
 
-    spoil.count = 0
-    monkeypatch.setattr(backends.Lines, "step", spoil)
+    monkeypatch.setattr(backends.Backend, "run", spoil)
     with pytest.raises(BadInput) as caught:
         fit(tmp_path, settings(words))
-    assert caught.value.what == "the loss became nan at step 18"
+    assert caught.value.what == "the loss is not finite at step 18"
     where, what, kept = caught.value.why.splitlines()
-    assert "logits" in where
+    assert re.search(r"character_mlp\.py:\d+: logits = h @ W2 \+ b2$", where)
+    assert what.startswith("logits is NaN at ")
     assert kept == "the checkpoint of step 14 is intact"
     assert step_of(tmp_path) == 14
-    monkeypatch.setattr(backends.Lines, "step", step)
+    monkeypatch.undo()
     assert fit(tmp_path, {"steps": 20}, resume=True).step == 20
 
 
-def test_a_rate_far_too_high_ends_with_a_message(words, tmp_path):
+@pytest.mark.parametrize("backend", ["eager", pytest.param("native", marks=pytest.mark.native)])
+def test_a_rate_far_too_high_ends_with_a_message(backend, words, tmp_path):
     with pytest.raises(BadInput) as caught:
-        fit(tmp_path, settings(words, lr=1e30))
-    assert "at step" in caught.value.what
+        fit(tmp_path, settings(words, lr=1e30, backend=backend))
+    assert "the loss is not finite at step " in caught.value.what
     assert "the checkpoint of step 0 is intact" in caught.value.why
 
 
-class Several(backends.Lines):
-    """A backend that does many steps by itself, and spoils the parameters when one goes wrong."""
-
-    spoil_at = 10**9
-    count = 0
-
-    def run(self, examples, chosen, rates):
-        losses = []
-        for rows, rate in zip(chosen, rates, strict=True):
-            batch = MODELS["character_mlp"].batch(examples, rows)
-            loss, gradients = self.step_of({**self.parameters, **batch})
-            self.count += 1
-            losses.append(math.nan if self.count == self.spoil_at else float(loss))
-            backends.update(self.parameters, gradients, self.state, rate, self.settings)
-        return losses
-
-
-def several(monkeypatch, spoil_at=10**9):
-    Several.spoil_at, Several.count = spoil_at, 0
-    made = backends.backend_for
-
-    def backend_for(trace, parameters, settings):
-        lines, note = made(trace, parameters, settings)
-        return Several(**vars(lines)), note
-
-    monkeypatch.setattr(fits, "backend_for", backend_for)
-
-
-def test_a_backend_of_many_steps_ends_at_the_same_bits(words, unbroken, tmp_path, monkeypatch):
-    several(monkeypatch)
-    fit(tmp_path, settings(words))
-    assert_same(unbroken, tmp_path)
-
-
-def test_a_backend_of_many_steps_is_rewound(words, unbroken, tmp_path, monkeypatch):
-    several(monkeypatch, spoil_at=29)
+@pytest.mark.parametrize("backend", ["eager", pytest.param("native", marks=pytest.mark.native)])
+def test_a_step_whose_loss_is_not_finite_moves_nothing(backend, words, tmp_path, monkeypatch):
     kept = []
     lost = runner.Run.lost
 
-    def keep(self, step, loss, batch):
-        kept.append({name: tensor.clone() for name, tensor in self.backend.parameters.items()})
-        return lost(self, step, loss, batch)
+    def keep(self, batch):
+        kept.append((self.step, {k: v.clone() for k, v in self.backend.parameters.items()}))
+        return lost(self, batch)
 
     monkeypatch.setattr(runner.Run, "lost", keep)
-    with pytest.raises(BadInput, match="the loss became nan at step 29"):
-        fit(tmp_path / "many", settings(words))
-    monkeypatch.undo()
-    fit(tmp_path / "one", settings(words, steps=28))
+    given = settings(words, lr=3e4, backend=backend, model="layer_norm_mlp", record=60)
+    with pytest.raises(BadInput, match="the loss is not finite"):
+        fit(tmp_path / "many", given)
+    step, parameters = kept[0]
+    fit(tmp_path / "one", {**given, "steps": step})
     found = disk.load(tmp_path / "one")
     assert found is not None
     for name, tensor in found.checkpoint.tensors["parameters"].items():
-        assert torch.equal(tensor, kept[0][name])
+        assert torch.equal(tensor, parameters[name])
 
 
 # Backends
 
 
-def test_without_native_code_it_is_eager_and_says_so(words, unbroken, tmp_path, monkeypatch):
-    def none(name):
-        raise ImportError("no module")
+@pytest.mark.native
+@pytest.mark.parametrize("name", MODELS)
+def test_native_code_goes_on_to_the_same_bits_and_is_near_eager(name, words, tmp_path):
+    given = settings(words, model=name, steps=24, every=6, record=9, backend="native", lr=0.01)
+    whole, broken, eager = (tmp_path / each for each in ("whole", "broken", "eager"))
+    notes, watcher = told()
+    done = fit(whole, given, watcher=watcher)
+    assert (done.backend, notes) == ("native", [])
+    fit(broken, {**given, "steps": 11})
+    fit(broken, {"steps": 24}, resume=True)
+    assert_same(whole, broken)
+    fit(eager, {**given, "backend": "eager"})
+    mine, other = (disk.load(run) for run in (whole, eager))
+    assert mine is not None
+    assert other is not None
+    for key, tensor in mine.checkpoint.tensors["parameters"].items():
+        near = other.checkpoint.tensors["parameters"][key]
+        torch.testing.assert_close(tensor, near, rtol=1e-3, atol=1e-4)
 
-    monkeypatch.setattr(backends, "import_module", none)
+
+def test_a_run_goes_on_with_another_backend_and_says_so(words, tmp_path):
+    fit(tmp_path, settings(words, optimizer="adam", backend="native"), watcher=stop_at(20))
+    notes, watcher = told()
+    fit(tmp_path, {"backend": "eager", "steps": 40}, resume=True, watcher=watcher)
+    assert [note.split(":")[0] for note in notes] == ["not bit for bit what an unbroken run gives"]
+
+
+def test_without_native_code_it_is_eager_and_says_so(words, tmp_path, monkeypatch):
+    def none(source):
+        raise CannotBuild("no C compiler")
+
+    monkeypatch.setattr("handgrad.native.compiled.build", none)
     notes, watcher = told()
     done = fit(tmp_path, settings(words, backend="native"), watcher=watcher)
     assert done.backend == "eager"
-    assert notes == ["no native code here (no module): the steps are done in eager torch"]
+    assert notes == ["no C compiler; this step runs in eager PyTorch"]
 
 
 def test_without_a_compiler_torch_is_eager_and_says_so(words, tmp_path, monkeypatch):
     def compile(function, dynamic):
-        def fails(*_):
+        def fails(_):
             raise RuntimeError("no C++ compiler\nlong")
 
         return fails

@@ -18,6 +18,7 @@ from handgrad.check.culprit import (
     addition,
     culprit,
     cuts_of,
+    first_of_dtype,
     gradient_aim,
     inner_aim,
     is_proved,
@@ -74,6 +75,9 @@ def raised_by(judge: Judge, name: str, primal: str, place: int) -> int:
         other = isinstance(write.value, torch.Tensor) and write.value.shape not in (shape, ())
         if other and write.statement < place:
             return write.statement
+    if judge.local(name).right:  # in float64 it does not raise: two dtypes did not fit
+        odd = first_of_dtype(judge, name)
+        return place if odd is None else min(odd, place)
     inner = in_own_names(judge, name, primal, judge.slice_of(name))
     return place if inner is None else inner
 

@@ -258,12 +258,15 @@ def is_innocent(judge: Judge, name: str, own: str, text: str) -> bool:
     """Tell whether a right gradient rests on what a name holds, and would not be with other values.
 
     That a gradient is right is no such proof where it is with the derived value too: a bias'
-    gradient is the same sum however the entries are permuted.
+    gradient is the same sum however the entries are permuted. Then the name must also hold just
+    what some part of a derived line does.
     """
     places = {write.statement for write in judge.run.writes[own]}
     others = [n for n in judge.run.writes if n not in (name, own) and judge.primal(n) is not None]
-    users = [n for n in others if places & set(judge.slice_of(n))]
-    return any(judge.local(n).right and not still_right(judge, n, own, text) for n in users)
+    users = [n for n in others if places & set(judge.slice_of(n)) and judge.local(n).right]
+    if any(not still_right(judge, n, own, text) for n in users):
+        return True
+    return bool(users) and is_proved(judge, own)
 
 
 def still_right(judge: Judge, name: str, own: str, text: str) -> bool:
@@ -330,10 +333,16 @@ def misshapen(chain: list[Write], shape: torch.Size) -> Write | None:
     return first
 
 
-def first_of_dtype(judge: Judge, name: str, dtype: torch.dtype) -> int | None:
-    """Return the first statement towards a gradient that makes a tensor of a dtype.
+def first_of_dtype(judge: Judge, name: str, dtype: torch.dtype | None = None) -> int | None:
+    """Return the first statement towards a gradient that makes a tensor of a wrong dtype.
 
-    None where the forward pass itself is of several dtypes.
+    Args:
+        judge: the forward pass and the user's statements.
+        name: the gradient.
+        dtype: the wrong one, any other than the forward pass' by default.
+
+    Returns:
+        Its place; None where the forward pass itself is of several dtypes.
     """
     kinds = {g.dtype for g in judge.trace.grads.values()}
     places = set(judge.slice_of(name))
@@ -343,7 +352,9 @@ def first_of_dtype(judge: Judge, name: str, dtype: torch.dtype) -> int | None:
         for write in writes
         if write.statement in places
         and isinstance(write.value, torch.Tensor)
-        and write.value.dtype == dtype
+        and write.value.is_floating_point()
+        and write.value.dtype not in kinds
+        and dtype in (None, write.value.dtype)
     ]
     return min(made, default=None) if len(kinds) == 1 else None
 

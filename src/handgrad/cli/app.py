@@ -26,6 +26,13 @@ handgrad derive net.py --output backward.py   a file that runs by itself
 handgrad derive net.py --strict --json        for a machine, no gaps
 handgrad derive --as function net.py:norm     a torch.autograd.Function that saves little
 """,
+    "simplify": """
+handgrad simplify net.py                              few short lines
+handgrad simplify net.py --steps                      and how one gets there
+handgrad simplify net.py --from logits --to loss      a part of it
+handgrad simplify net.py --latex out.tex --form textbook
+handgrad simplify net.py --output short.py            a file that runs by itself
+""",
     "explain": """
 handgrad explain net.py
 handgrad explain net.py:layer_norm | less
@@ -35,6 +42,10 @@ handgrad check net.py                              forward and backward in one f
 handgrad check --forward net.py --backward mine.py in two
 handgrad check net.py --only dlogits --all
 handgrad check net.py --format github              for CI
+""",
+    "compile": """
+handgrad compile net.py                            the step as native code, and one step done
+handgrad compile net.py --show                     the C code
 """,
     "watch": """
 handgrad watch net.py                              checks again on every save
@@ -54,14 +65,16 @@ handgrad plot run    also while it is at work
 """,
 }
 
-FILES = ("shapes", "derive", "explain")
+FILES = ("shapes", "derive", "simplify", "explain")
 
 COMMANDS = {
     "ninja": "handgrad.cli.ninja",
     "shapes": "handgrad.cli.passes",
     "derive": "handgrad.cli.passes",
+    "simplify": "handgrad.cli.simplifying",
     "explain": "handgrad.cli.passes",
     "check": "handgrad.cli.checking",
+    "compile": "handgrad.cli.compiling",
     "watch": "handgrad.cli.watching",
     "train": "handgrad.cli.train",
     "sample": "handgrad.cli.sample",

@@ -89,7 +89,8 @@ def check(name: str, tensor: Tensor, array: Array) -> None:
     if tensor.dtype != dtype:
         short = str(dtype).removeprefix("torch.")
         raise BadInput(
-            f"{name} is {str(tensor.dtype).removeprefix('torch.')}, and the step was compiled for {short}",
+            f"{name} is {str(tensor.dtype).removeprefix('torch.')}, "
+            f"and the step was compiled for {short}",
             hint=f"pass {name}.to(torch.{short})",
         )
     if tensor.device.type != "cpu":

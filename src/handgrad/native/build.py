@@ -57,7 +57,14 @@ def build(source: str, *, flags: tuple[str, ...] = FLAGS) -> Library:
 
 def key_of(source: str, flags: tuple[str, ...], compiler: Compiler) -> str:
     """Return the name that a library is kept under."""
-    facts = (FORMAT, source, "\n".join(flags), compiler.identity, " ".join(compiler.command), cpu.facts())
+    facts = (
+        FORMAT,
+        source,
+        "\n".join(flags),
+        compiler.identity,
+        " ".join(compiler.command),
+        cpu.facts(),
+    )
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -106,7 +107,8 @@ def from_backward(
         note = f"{first}; this step runs in eager PyTorch"
         if warn:
             warnings.warn(note, stacklevel=3)
-        return Compiled(backward, leaves, rule, tensors, Eager(backward, leaves, rule, dict(tensors)), note)
+        eager = Eager(backward, leaves, rule, dict(tensors))
+        return Compiled(backward, leaves, rule, tensors, eager, note)
     if library.note and warn:
         warnings.warn(library.note, stacklevel=3)
     engine = Native(Bound(unit, library, step.inputs))
@@ -150,7 +152,7 @@ def refuse_shared(tensors: Mapping[str, Tensor]) -> None:
         for name, t in tensors.items()
         if t.numel()
     )
-    for (_, end, one), (start, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, end, one), (start, _, other) in pairwise(spans):
         if start < end:
             raise BadInput(
                 f"{one} and {other} share memory, and each would be updated",

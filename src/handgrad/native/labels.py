@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from handgrad.errors import BadInput
-from handgrad.native.lower.expr import walk
 from handgrad.native.lower.stages import ordered
 from handgrad.native.lower.step import Step
+from handgrad.native.lower.tree import walk
 
 
 def bounds_of(step: Step) -> dict[str, int]:

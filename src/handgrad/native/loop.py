@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,32 @@ from handgrad.errors import BadInput
 from handgrad.native.labels import refuse_outside
 from handgrad.trace import Trace
 
-if TYPE_CHECKING:
-    from handgrad.native.compiled import Compiled
-
 FIRST = 16  # steps of the first block
 SECONDS = 0.02  # how long a block takes: Ctrl-C waits for its end
 MOST = 4096
+
+
+class Steps(Protocol):
+    """What is run: a compiled step."""
+
+    leaves: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    limits: dict[str, int]
+    done: int
+    engine: Any
+
+    @property
+    def trace(self) -> Trace:
+        """Return the forward pass."""
+        ...
+
+    def numbers(self, step: int, lr: float | None) -> Mapping[str, float]:
+        """Return the optimiser's numbers of a step."""
+        ...
+
+    def named(self, batch: Iterable[Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a batch by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class Training:
         on_step: called with the steps done and the last loss.
     """
 
-    compiled: Compiled
+    compiled: Steps
     steps: int
     data: Sequence[Tensor] | Mapping[str, Tensor] = ()
     generator: torch.Generator | None = None

@@ -30,9 +30,7 @@ class Optimiser(Protocol):
         """Return what changes from step to step, counted from 1, as plain numbers."""
         ...
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return the next parameter and what is kept, from a parameter and its gradient."""
         ...
 
@@ -59,9 +57,7 @@ class SGD:
         """Return what changes from step to step."""
         return {"lr": lr}
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return p - lr * v with v = momentum * v + g."""
         if self.weight_decay:
             g = g + self.weight_decay * p
@@ -86,9 +82,7 @@ class Adagrad:
         """Return what changes from step to step."""
         return {"lr": lr / (1 + (step - 1) * self.lr_decay)}
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return p - lr * g / (root(total) + eps) with total = total + g**2."""
         if self.weight_decay:
             g = g + self.weight_decay * p
@@ -115,9 +109,7 @@ class RMSprop:
         """Return what changes from step to step."""
         return {"lr": lr}
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return p - lr * g / (root(square) + eps), or with momentum the sum of such steps."""
         if self.weight_decay:
             g = g + self.weight_decay * p
@@ -140,23 +132,17 @@ class Adam:
     memory: ClassVar[tuple[str, ...]] = ("mean", "square")
 
     def numbers(self, step: int, lr: float) -> dict[str, float]:
-        """Return what changes from step to step: the rate over the first correction, the root of
-        the second.
-        """
+        """Return what changes from step to step: rate over one correction, root of the other."""
         first, second = (1 - beta**step for beta in self.betas)
         return {"lr": lr, "rate": lr / first, "root": second**0.5}
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return p - rate * mean / (root(square) / root + eps)."""
         if self.weight_decay:
             g = g + self.weight_decay * p
         return self.moved(p, g, kept, now)
 
-    def moved(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def moved(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return the step that is taken from a parameter."""
         first, second = self.betas
         mean = kept["mean"] + (1 - first) * (g - kept["mean"])
@@ -171,9 +157,7 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
-    def update(
-        self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> Updated:
+    def update(self, p: Any, g: Any, kept: Mapping[str, Any], now: Mapping[str, Any]) -> Updated:
         """Return Adam's step from a parameter that has decayed by lr * weight_decay."""
         if self.weight_decay:
             p = p - now["lr"] * self.weight_decay * p

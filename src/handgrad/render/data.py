@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from handgrad.render.words import leaves
+from handgrad.render.words import leaves, operations
 
 if TYPE_CHECKING:
     from handgrad.derive import Backward
     from handgrad.explain import Reason
+    from handgrad.simplify import Simplified
     from handgrad.trace import Trace
 
 
@@ -28,6 +29,16 @@ def backward(result: Backward, largest: float) -> dict[str, Any]:
     """Return a backward pass, how it compares with autograd's, and the notes of its trace."""
     notes = result.trace.to_dict()["notes"]
     return {**result.to_dict(), "largest_difference": largest, "notes": notes}
+
+
+def simplified(result: Simplified, largest: float) -> dict[str, Any]:
+    """Return a short backward pass with its steps, its size before and after, and the notes."""
+    sizes = {
+        "lines_before": len(result.before.lines),
+        "operations_before": operations(result.before),
+        "operations": operations(result),
+    }
+    return {**backward(result, largest), **sizes}
 
 
 def explanation(reasons: Iterable[Reason]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from html import escape
 
 from handgrad.derive import Backward
 from handgrad.render.plain import one_line
-from handgrad.render.words import bracketed, counted, leaves, tensor, totals
+from handgrad.render.words import bracketed, by_line, counted, leaves, tensor, totals
+from handgrad.simplify import Simplified
 from handgrad.trace import Trace
 
 CELL = "text-align:left;vertical-align:top;padding:1px 12px 1px 0"
@@ -47,6 +48,19 @@ def backward_html(backward: Backward) -> str:
         rows.append([mono(each.line.text), mono(bracketed(each.shape), QUIET)])
     about = f"{counted(len(backward.lines), 'line')}; every gradient equals autograd's"
     return table(("backward pass", "shape"), rows) + f"<p>{escape(about)}</p>"
+
+
+def simplified_html(result: Simplified) -> str:
+    """Return the short lines with their shapes; the steps to them open at a click."""
+    rows = []
+    for many in by_line(result.steps):
+        rows.append([mono(many[0].before), ""])
+        rows += [
+            [mono(f"  = {step.after.partition(' = ')[2]}"), escape(step.because)] for step in many
+        ]
+    about = f"{len(result.before.lines)} lines became {len(result.lines)}; the steps"
+    steps = table(("line", "because"), rows)
+    return backward_html(result) + f"<details><summary>{escape(about)}</summary>{steps}</details>"
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -10,7 +10,9 @@ from handgrad.emit import listing
 from handgrad.emit.pytorch import written
 from handgrad.ninja import Exercise, Form, InOneGo, Journey, LineByLine, Plan, Setup, Trained
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
+from handgrad.render.plain import derivation
 from handgrad.render.words import bracketed, counted
+from handgrad.simplify.steps import checked
 from handgrad.train import Race, Training
 
 SUBJECT = {"dlogits": (2, "Cross-entropy"), "dhprebn": (3, "Batch norm")}
@@ -135,23 +137,27 @@ def word(verdict: Verdict) -> str:
 
 
 def in_one_go(result: InOneGo) -> list[Block]:
-    """Return exercise 2 or 3: the short forward line, what is derived from it, its comparison."""
+    """Return exercise 2 or 3: the short form, its comparison, the way there."""
     number, subject = SUBJECT[result.wanted]
     blocks: list[Block] = [
         Heading(f"{number}. {subject} in one go"),
         Paragraph(
             f"{len(result.replaces)} small steps lead to {result.wanted}: "
-            f"{', '.join(result.replaces)}. {derived(result.form).capitalize()} "
-            "the short forward line:"
+            f"{', '.join(result.replaces)}. Put together and simplified, they are "
+            f"{counted(len(result.form.lines), 'line')}:"
         ),
         code(result.form),
         compared((result.form.row,)),
+        Paragraph(
+            f"The way there, in {counted(len(result.steps), 'step')}. {checked(result.steps)}"
+        ),
+        Code(derivation(result.steps).rstrip()),
     ]
     if result.library:
         blocks += [
             Paragraph(
                 "PyTorch's own function divides by n where the exercise divides by n - 1. "
-                f"{derived(result.library).capitalize()} it, beside autograd's:"
+                "Derived from it, beside autograd's:"
             ),
             code(result.library),
             compared((result.library.row,)),
@@ -159,18 +165,10 @@ def in_one_go(result: InOneGo) -> list[Block]:
     return blocks
 
 
-def derived(form: Form) -> str:
-    """Return how many lines come from a short form."""
-    return (
-        "one line is derived from"
-        if len(form.lines) == 1
-        else (f"{len(form.lines)} lines are derived from")
-    )
-
-
 def code(form: Form) -> Code:
-    """Return a short forward line, as a comment, above what is derived from it."""
-    return Code("\n".join([f"# {form.forward}", *(written(each) for each in form.lines)]))
+    """Return forward lines, as comments, above the lines of their backward pass."""
+    comments = [f"# {text}" for text in form.forward]
+    return Code("\n".join([*comments, *(written(each) for each in form.lines)]))
 
 
 def plan(result: Plan) -> list[Block]:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from handgrad.render import words
 from handgrad.render.words import bracketed, inputs, leaves, tensor, totals
 
 if TYPE_CHECKING:
     from handgrad.explain import Reason
+    from handgrad.simplify import Step
     from handgrad.trace import Trace
 
 LONGEST = 80  # a longer cell does not widen its column
@@ -55,6 +57,17 @@ def explanation(reasons: Iterable[Reason]) -> str:
             lines += [reason.line, f"    {reason.because}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def derivation(steps: Iterable[Step]) -> str:
+    """Return each line with the steps that it takes, what a step uses above what it gives."""
+    blocks = []
+    for many in words.by_line(steps):
+        lines = [many[0].before]
+        for step in many:
+            lines += [f"    {step.because}", f"  = {step.after.partition(' = ')[2]}"]
+        blocks.append("\n".join(lines) + "\n\n")
+    return "".join(blocks)
 
 
 def one_line(text: str) -> str:

@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from handgrad.render.plain import one_line
-from handgrad.render.words import Described, bracketed, counted, inputs, leaves, totals
+from handgrad.render.words import Described, bracketed, by_line, counted, inputs, leaves, totals
 
 if TYPE_CHECKING:
     from handgrad.explain import Reason
+    from handgrad.simplify import Step
     from handgrad.trace import ShapeRow, Trace
 
 THEME = "ansi_dark"  # the terminal's own sixteen colours
@@ -179,6 +180,18 @@ def explanation(reasons: Iterable[Reason], width: int) -> Text:
             lines += [listing(reason.line), Text(filled(reason.because, width), "italic")]
         blocks.append(Text("\n").join(lines))
     return Text("\n\n").join(blocks)
+
+
+def derivation(steps: Iterable[Step], lines: Text, width: int) -> Text:
+    """Return each line with the steps that it takes, then the lines that come of them."""
+    blocks: list[Text] = []
+    for many in by_line(steps):
+        rows = [listing(many[0].before)]
+        for step in many:
+            rows.append(Text(filled(step.because, width), "italic"))
+            rows.append(Text("  = ", QUIET) + code(step.after.partition(" = ")[2]))
+        blocks.append(Text("\n").join(rows))
+    return Text("\n\n").join([*blocks, lines])
 
 
 def filled(sentence: str, width: int) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handgrad.derive import Backward
+    from handgrad.simplify import Simplified, Step
     from handgrad.trace import Trace
 
 
@@ -68,6 +70,36 @@ def agreement(backward: Backward, largest: float) -> str:
     off = f"largest difference {largest:.1g}" if largest else "bit for bit"
     lines = counted(len(backward.lines), "line")
     return f"{lines}; every gradient equals autograd's ({off}, {' and '.join(dtypes)})"
+
+
+def operations(backward: Backward) -> int:
+    """Return how many tensor operations the lines do."""
+    from handgrad.simplify.count import count
+
+    scalars = backward.trace.program.scalars
+    return sum(count(each.line.text.partition(" = ")[2], scalars) for each in backward.lines)
+
+
+def shortened(result: Simplified, largest: float) -> str:
+    """Return how much shorter a backward pass became, and how it compares with autograd's."""
+    before = counted(len(result.before.lines), "line")
+    now = f"{before} with {counted(operations(result.before), 'operation')} became "
+    now += f"{len(result.lines)} with {operations(result)}"
+    return f"{now}; {agreement(result, largest).partition('; ')[2]}"
+
+
+def by_line(steps: Iterable[Step]) -> list[list[Step]]:
+    """Return the steps of each line that changes."""
+    changing = (step for step in steps if step.before != step.after)
+    return [list(group) for _, group in groupby(changing, key=lambda step: step.name)]
+
+
+def checked(result: Simplified) -> str:
+    """Return how many steps there are, and at how many sizes each was run."""
+    from handgrad.simplify.steps import checked
+
+    many = [step for step in result.steps if step.before != step.after]
+    return f"{counted(len(many), 'step')}. {checked(result.steps)}" if many else "No line changed."
 
 
 def notes(trace: Trace) -> list[str]:

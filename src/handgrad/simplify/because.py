@@ -39,7 +39,7 @@ class Because:
             after: the other.
             said: there is another reason too.
         """
-        told = self.cited(before, after)
+        told = [*self.named(before, after), *self.cited(before, after)]
         label = ONE_HOT.search(after)
         if label and "one_hot" not in before:
             told.insert(0, f"one entry for each label is a product with the one-hot of {label[1]}")
@@ -62,12 +62,13 @@ class Because:
 
     def shorter(self, before: str, after: str) -> str:
         """Return why the last text, the shortest, is the one before it."""
-        fresh = [
-            self.parts[name] for name in self.parts if name in words_in(after) - words_in(before)
-        ]
-        told = [f"{text}, which is needed more than once" for text in fresh]
-        told += self.cited(before, after)
+        told = [*self.named(before, after), *self.cited(before, after)]
         return "; ".join(told) or "the same with fewer operations"
+
+    def named(self, before: str, after: str) -> list[str]:
+        """Return the lines of the new names in a text."""
+        fresh = words_in(after) - words_in(before)
+        return [f"{text} is needed more than once" for n, text in self.parts.items() if n in fresh]
 
     def cited(self, before: str, after: str) -> list[str]:
         """Return the lines of the products that one text has and the other has not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from handgrad.simplify.coefficient import ZERO, Coefficient
@@ -16,6 +17,7 @@ from handgrad.simplify.normal import (
     Key,
     Place,
     Poly,
+    TooLarge,
     bound_count,
     collect,
     entry,
@@ -24,6 +26,7 @@ from handgrad.simplify.normal import (
 )
 from handgrad.simplify.ring import Ring, places
 from handgrad.simplify.saying import definition, shown
+from handgrad.simplify.sizes import is_size
 
 MOST_ROUNDS = 40
 
@@ -88,6 +91,15 @@ class Facts:
             meaning: what it is, at its own labels.
             text: how the definition reads.
         """
+        with suppress(TooLarge):  # what grows beyond all bounds is not worth knowing
+            self.learn_sums(name, meaning, text)
+
+    def learn_sums(self, name: str, meaning: Poly, text: str) -> None:
+        """Learn the sums that a name's definition gives.
+
+        Raises:
+            TooLarge: one of them grows beyond all bounds.
+        """
         ring = self.ring
         me = monomial([((name, places(ring.axes[name])), 1)])
         sums = [(key, c) for key, c in meaning.terms.items() if bound_count(key)]
@@ -99,9 +111,18 @@ class Facts:
             if inside and free_labels(inside) >= free_labels(key):
                 self.learn_pick(name, inside, outside, others, c)
                 told = definition(ring, name, meaning) or text
-                self.add(inside, ((me - others) * rest).scale(c.inverse()), told)
+                value = (me - others) * rest
+                if value.free <= free_labels(inside) and self.divides(outside, c):
+                    self.add(inside, value.scale(c.inverse()), told)
         if len(meaning.terms) > 1:
             self.learn_total(name, me, meaning)
+
+    def divides(self, factors: Key, c: Coefficient) -> bool:
+        """Tell whether a product is known not to be 0: it is positive, or divided by anyway."""
+        known = self.ring.positive | self.ring.divided
+        symbols = {s for powers, _ in c.terms for s, power in powers if power > 0}
+        whole = len(c.terms) == 1 and all(map(is_size, symbols))
+        return whole and all(power < 0 or name in known for (name, _), power in factors)
 
     def learn_pick(
         self, name: str, inside: Key, outside: Key, others: Poly, c: Coefficient

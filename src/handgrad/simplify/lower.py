@@ -16,8 +16,8 @@ from handgrad.simplify.layout import permuted
 from handgrad.simplify.normal import EMPTY, Key, Poly, TooLarge, number
 from handgrad.simplify.picking import picked
 from handgrad.simplify.ring import Ring
-from handgrad.simplify.sizes import Sizes, is_expr, reduced_dims
-from handgrad.spell import spell
+from handgrad.simplify.sizes import Axes, Sizes, is_expr, reduced_dims
+from handgrad.spell import ATOM, guard, spell, text_precedence
 
 WHOLE_DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 FUNCTIONS = {
@@ -29,6 +29,8 @@ FUNCTIONS = {
     "abs": "torch.abs({})",
     "sign": "torch.sign({})",
 }
+
+GROWING = ("exp", "log", "1 / {}")
 
 
 class Opaque(Exception):
@@ -50,10 +52,10 @@ class Lowering:
     reduce: Callable[[Poly], Poly]
     gone: Callable[[Key], Poly | None]
     said: Callable[[str], object]
-    size_of: Callable[[str], str | None]
+    axes_of: Callable[[ast.expr], Axes | None]
     names: dict[str, Poly] = field(default_factory=dict[str, Poly])
     upstream: set[str] = field(default_factory=set[str])
-    numbers: dict[str, float] = field(default_factory=dict[str, float])
+    safe: dict[str, bool] = field(default_factory=dict[str, bool])
     memo: dict[int, Poly] = field(default_factory=dict[int, Poly])
 
     def lower(self, expr: Expr) -> Poly:
@@ -315,15 +317,23 @@ class Lowering:
         return True
 
     def finite(self, a: Poly) -> bool:
-        """Tell whether a sum is finite wherever its names are: nothing in it divides or grows."""
+        """Tell whether a sum is finite wherever the inputs are: nothing in it divides or grows."""
         return all(
-            power > 0
-            and power.denominator == 1
-            and name not in self.ring.hidden
-            and (name not in self.ring.made or self.ring.made[name].how == "sum")
+            power > 0 and power.denominator == 1 and self.bounded(name)
             for key in a.terms
             for (name, _), power in key
+            if name[0] != "#"
         )
+
+    def bounded(self, name: str) -> bool:
+        """Tell whether an atom is finite wherever the inputs are."""
+        ring = self.ring
+        if name not in self.safe:
+            made = ring.made.get(name)
+            grows = name in ring.hidden or (made is not None and made.how in GROWING)
+            inner = made.of if made is not None else ring.means.get(name)
+            self.safe[name] = not grows and (inner is None or self.finite(inner))
+        return self.safe[name]
 
     def reduced(self, node: ast.Call, call: Call) -> Poly:
         """Evaluate `sum[dim](...)` or `mean[dim](...)`.
@@ -357,8 +367,6 @@ class Lowering:
         if arg is None or not is_expr(arg):
             raise Opaque
         assert not isinstance(arg, tuple)
-        if arg.dtype in WHOLE_DTYPES and arg.dtype is not torch.bool:
-            return self.lower(arg)
         return self.lower(arg)
 
     def exponent(self, a: Poly) -> Fraction:
@@ -388,11 +396,7 @@ class Lowering:
         try:
             return self.written(ast.parse(arg.text, mode="eval").body)
         except (SyntaxError, ValueError):
-            axis = self.size_of(arg.text)
-            if axis:
-                return symbol(axis)
-            self.numbers[arg.text] = float(arg.value)
-            return symbol(arg.text)
+            return symbol(guard((arg.text, text_precedence(arg.text)), ATOM))
 
     def written(self, node: ast.expr) -> Coefficient:
         """Return the value of a number's text; what is not arithmetic stays as it is written.
@@ -419,26 +423,28 @@ class Lowering:
                 return self.written(a) / self.written(b)
             case ast.BinOp(left=a, op=ast.Pow(), right=ast.Constant(value=int() as p)):
                 return self.written(a) ** p
-            case ast.Subscript(value=ast.Attribute(value=ast.Name(id=name), attr="shape")):
-                return self.size(name, node)
+            case ast.Subscript(value=ast.Attribute(value=inner, attr="shape"), slice=place):
+                return self.size(inner, place)
+            case ast.Call(func=ast.Name(id="len"), args=[inner]):
+                return self.size(inner, ast.Constant(0))
         raise ValueError
 
     def scalar(self, name: str) -> Coefficient:
         """Return a scalar of the program: the size of an axis, where it is known to count it."""
         if name in self.sizes.tied:
             return symbol(self.sizes.find(self.sizes.tied[name]))
-        self.numbers[name] = float(self.scalars[name])  # type: ignore[arg-type]
         return symbol(name)
 
-    def size(self, name: str, node: ast.Subscript) -> Coefficient:
+    def size(self, inner: ast.expr, place: ast.expr) -> Coefficient:
         """Return `x.shape[k]`.
 
         Raises:
             ValueError: it is not the size of a known axis.
         """
-        axes = self.sizes.named.get(name)
+        known = isinstance(inner, ast.Name)
+        axes = self.sizes.named.get(inner.id) if known else self.axes_of(inner)
         try:
-            axis = ast.literal_eval(node.slice)
+            axis = ast.literal_eval(place)
         except ValueError:
             axis = None
         if axes is None or type(axis) is not int or not -len(axes) <= axis < len(axes):

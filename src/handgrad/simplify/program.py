@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
 from handgrad.simplify.normal import Poly, TooLarge
 from handgrad.simplify.ring import Ring, places, spread
 from handgrad.simplify.scope import Scope
-from handgrad.simplify.sizes import Sizes
+from handgrad.simplify.sizes import Axes, Sizes
 from handgrad.simplify.text import ATOM, Piece
 from handgrad.simplify.words import Vocabulary, Word
 from handgrad.spell import spell, text_precedence
@@ -74,7 +74,7 @@ class Reading:
         scalars = self.backward.trace.program.scalars
         facts = self.facts
         self.lowering = Lowering(
-            self.sizes, self.ring, scalars, facts.reduce, facts.hidden, self.say, self.size_of
+            self.sizes, self.ring, scalars, facts.reduce, facts.hidden, self.say, self.axes_of
         )
         self.lowered: dict[str, Lowered] = {}
 
@@ -82,13 +82,10 @@ class Reading:
         """Note that a fact was used."""
         self.facts.texts[text] = self.facts.used[text] = None
 
-    def size_of(self, text: str) -> str | None:
-        """Return the symbol of a size that is written as the shape of an expression."""
-        found = re.fullmatch(r"(.*)\.shape\[(-?\d+)\]", text)
-        expr = self.scope.parse(found[1]) if found else None
-        if found is None or expr is None:
-            return None
-        return self.sizes.axes(expr)[int(found[2])]
+    def axes_of(self, node: ast.expr) -> Axes | None:
+        """Return the size symbols of an expression's axes, None if it is no tensor."""
+        expr = self.scope.parse(ast.unparse(node))
+        return None if expr is None else self.sizes.axes(expr)
 
     def read(self) -> None:
         """Lower every line, first the forward ones."""
@@ -114,7 +111,10 @@ class Reading:
         return {
             name
             for name, low in self.lowered.items()
-            if low.poly.single and low.poly.atoms <= {self.start} and low.line.primal not in leaves
+            if len(low.poly.terms) < 2
+            and low.poly.pointwise
+            and low.poly.atoms <= {self.start}
+            and low.line.primal not in leaves
         }
 
     def read_as_written(self) -> set[str]:
@@ -157,6 +157,8 @@ class Reading:
             if name.dtype not in WHOLE_DTYPES:
                 self.lowering.names[name.name] = self.as_atom(name.name)
         for line in trace.lines:
+            # only what reaches the output must be finite, and so divides by nothing that is 0
+            self.ring.ahead = not trace.grads.keys().isdisjoint(line.targets)
             self.define(line)
 
     def define(self, line: Line) -> None:

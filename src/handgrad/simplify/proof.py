@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 
 from handgrad.derive import BackwardLine
-from handgrad.derive.verify import Rounding
+from handgrad.derive.verify import Rounding, values_of
 from handgrad.simplify.program import Reading
 from handgrad.simplify.sized import elsewhere
 from handgrad.threads import threads_for
@@ -21,15 +18,15 @@ class Proof:
 
     def __init__(self, reading: Reading) -> None:
         backward, trace = reading.backward, reading.backward.trace
-        self.scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
-        self.scope |= trace.values
-        self.scope[backward.start] = trace.upstream
+        self.scope = values_of(backward)
+        self.rounding = Rounding(backward, dict(self.scope))
         with torch.no_grad(), threads_for(trace.values.values()):
             exec(compile(backward.source, "<backward>", "exec"), self.scope)
         values = (self.scope[each.name] for each in backward.lines if each.primal)
         self.reach = max((float(v.abs().max()) for v in values if v.numel()), default=0.0)
-        self.rounding = Rounding(backward)
         self.other = elsewhere(reading)
+        if self.other is not None:
+            self.rounding_elsewhere = Rounding(backward, self.other.scope)
 
     def holds(self, lines: list[BackwardLine]) -> bool:
         """Tell whether lines give what the backward pass has by these names."""
@@ -54,18 +51,36 @@ class Proof:
                 exec(compile(source, "<lines>", "exec"), scope)
         except (RuntimeError, IndexError):  # a size of today stands in them
             return False
-        return all(self.other.same(scope[name], self.other.scope[name]) for name in names)
+        return all(self.same_elsewhere(name, scope[name]) for name in names)
 
     def same(self, name: str, mine: torch.Tensor) -> bool:
         """Tell whether a value is right but for rounding; where the truth is NaN, all is."""
         truth = self.scope[name]
         if mine.shape != truth.shape or mine.dtype != truth.dtype:
             return False
-        known = truth.isfinite()
-        if not bool(known.any()):
-            return True
-        mine, truth = mine[known], truth[known]
-        scale = max(float(truth.abs().max()), 1e-3 * self.reach)
-        off = float((mine - truth).abs().max())
+        off = apart(mine, truth)
+        scale = max(largest(truth), 1e-3 * self.reach)
         close = off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale
         return close or off <= self.rounding.reach.get(name, 0.0)
+
+    def same_elsewhere(self, name: str, mine: torch.Tensor) -> bool:
+        """Tell the same at other sizes."""
+        assert self.other is not None
+        truth = self.other.scope[name]
+        if self.other.same(mine, truth):
+            return True
+        return mine.shape == truth.shape and apart(mine, truth) <= self.rounding_elsewhere.reach.get(
+            name, 0.0
+        )
+
+
+def apart(mine: torch.Tensor, truth: torch.Tensor) -> float:
+    """Return the largest difference where the truth is finite."""
+    known = truth.isfinite()
+    return largest((mine - truth)[known]) if bool(known.any()) else 0.0
+
+
+def largest(value: torch.Tensor) -> float:
+    """Return the largest magnitude among what is finite, NaN if there is one."""
+    found = value[~value.isinf()].abs()
+    return float(found.max()) if found.numel() else 0.0

@@ -11,10 +11,11 @@ from handgrad.simplify.identities import exchanged
 from handgrad.simplify.normal import ABSENT, Key, Place, Poly, Power, bound_count, monomial
 from handgrad.simplify.placing import Frame, frame_of, placed, shift
 from handgrad.simplify.ring import Ring, compacted, places, spread
-from handgrad.simplify.sizes import names_in
+from handgrad.simplify.sizes import is_size, names_in
 from handgrad.simplify.text import (
     ATOM,
     POWER,
+    SUM,
     UNARY,
     Piece,
     coefficient_pieces,
@@ -90,8 +91,8 @@ class Refold:
         for outer in [common, {}] if common else [{}]:
             rest = poly * monomial((place, -p) for place, p in outer.items())
             for scale in [ONE] if plain else scales(rest):
-                if outer or scale != ONE:
-                    scaled = rest.scale(scale.inverse())
+                scaled = rest.scale(scale.inverse())
+                if (outer or scale != ONE) and safely(rest, scaled):
                     inner = self.build(scaled, depth - 1, rank, plain=True)
                     factor = monomial(outer.items(), scale)
                     yield self.outside(factor, inner, rank)
@@ -339,6 +340,8 @@ class Refold:
                 if not any(w.name == name for w in self.vocabulary.by_atom.get(name, ())):
                     continue
                 others = Poly({k: v for k, v in meaning.terms.items() if k != key})
+                if not others.pointwise:
+                    continue
                 me = monomial([((name, places(self.ring.axes[name])), 1)])
                 value = (me - others).scale(c)
                 changed = exchanged(total, key[0][0][0], key[0][0][1], value)
@@ -379,7 +382,8 @@ class Refold:
             )
         whole = monomial([((place[0], home), 1), ((name, own), -1)])
         rank = -min(home)
-        dim = along + rank if rank < 3 else along
+        read = [len(w.labels) for w in self.vocabulary.words if w.name in inner.reads]
+        dim = along + rank if rank < 3 and max(read, default=0) == rank else along
         piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 1.4, inner.reads)
         (key,) = whole.terms
         yield Word(piece.text, key, spread(home), piece=piece)
@@ -450,13 +454,11 @@ def added(one: Piece, other: Piece) -> Piece:
     """Return the sum of two pieces; one that starts with a minus goes second."""
     if one.text.startswith("-") and not other.text.startswith("-"):
         one, other = other, one
-    text, reads = f"{one.text} + {other.text}", one.reads | other.reads
+    text, reads = f"{one.at(SUM)} + {other.at(SUM)}", one.reads | other.reads
     cost = one.cost + other.cost + 1
-    if other.text.startswith("-") and other.level != 10:
-        return Piece(f"{one.text} - {other.text[1:]}", 10, cost - 1, reads)
     if other.text.startswith("-"):
-        return Piece(f"{one.text} - {other.text[1:]}", 10, cost - 1, reads)
-    return Piece(text, 10, cost, reads)
+        return Piece(f"{one.at(SUM)} - {other.text[1:]}", SUM, cost - 1, reads)
+    return Piece(text, SUM, cost, reads)
 
 
 def shared(keys: list[Key]) -> dict[Place, Power]:
@@ -486,6 +488,18 @@ def scales(poly: Poly) -> list[Coefficient]:
     if all(c.negative for c in poly.terms.values()):
         found = {-c: None for c in found}
     return list(found)[:6]
+
+
+def safely(before: Poly, after: Poly) -> bool:
+    """Tell whether a sum divides by nothing, sizes aside, that it did not divide by before."""
+    pairs = zip(before.terms.values(), after.terms.values(), strict=True)
+    return all(below(c) >= below(d) for c, d in pairs)
+
+
+def below(c: Coefficient) -> set[object]:
+    """Return what a coefficient divides by, but for sizes and numbers."""
+    names = {s for powers, _ in c.terms for s, p in powers if p < 0 and not is_size(s)}
+    return names | {factor for factor, _ in c.under}
 
 
 def power_of(c: Coefficient, power: Power) -> Coefficient:

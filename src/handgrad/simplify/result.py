@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 from handgrad.derive import Backward
@@ -50,7 +51,11 @@ class Simplified(Backward):
     def to_dict(self) -> dict[str, Any]:
         """Return the lines and steps as plain data."""
         taken = [vars(step) for step in self.steps]
-        return {**super().to_dict(), "before": len(self.before.lines), "steps": taken}
+        return {**super().to_dict(), "steps": taken}
+
+    def _repr_html_(self) -> str:
+        # what displays is above what computes: it is looked up only when a notebook asks
+        return str(import_module("handgrad.render.html").simplified_html(self))
 
     def __repr__(self) -> str:
         counts = f"{len(self.before.lines)} lines became {len(self.lines)}"

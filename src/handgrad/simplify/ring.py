@@ -136,7 +136,7 @@ class Ring:
         for place in {p for key in keys for p in key}:
             powers = [key.get(place, 0) for key in keys]
             low = min(powers) if min(powers) < 0 or 0 not in powers else 0
-            if low and max(place[1], default=-1) < 0 and place[0] in self.positive | set(place[:1]):
+            if low and max(place[1], default=-1) < 0:
                 shared[place] = low
         by = common_coefficient(list(a.terms.values()))
         if not shared and by == ONE:
@@ -151,7 +151,7 @@ class Ring:
         inner = compacted(of)
         key = (how, inner.key)
         if key not in self.found:
-            name = f"_{len(self.made)}"
+            name = f"^{len(self.made)}"
             self.found[key] = name
             self.made[name] = Made(how, inner, tuple(labels))
             self.axes[name] = tuple(self.size_of(inner, i) for i in range(-len(labels), 0))

@@ -19,7 +19,7 @@ def definition(ring: Ring, name: str, meaning: Poly) -> str:
     if not found or len(found[1]) > LONGEST:
         return ""
     how, what, dim = found
-    if name[0] == "_":
+    if name[0] == "^":
         return f"the forward pass has the {how} of {what} over dim {dim} as a value of its own"
     return f"{shown(ring, name)} is the {how} of {what} over dim {dim}"
 

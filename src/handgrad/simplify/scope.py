@@ -37,8 +37,11 @@ class Scope(Mapping[str, Any]):
 
     def parse(self, text: str) -> Expr | None:
         """Return a text as an expression, None if torch refuses it."""
-        numbers = Numbers(text, self.scalars)
-        tree = ast.fix_missing_locations(numbers.visit(ast.parse(text, mode="eval")))
+        try:
+            tree = ast.parse(text, mode="eval")
+        except SyntaxError:  # a size that has no name
+            return None
+        tree = ast.fix_missing_locations(Numbers(text, self.scalars).visit(tree))
         given = {"torch": torch, "F": F, "_number": remembered}
         try:
             with building(TABLE):

@@ -71,7 +71,7 @@ class Sizes:
             return
         x, y = self.find(x), self.find(y)
         if x != y and self.numbers[x] == self.numbers[y]:
-            if x.startswith("_"):  # an expression's axis: a name's is easier to write
+            if x[0] == "^":  # an expression's axis: a name's is easier to write
                 x, y = y, x
             self.parent[y] = x
 
@@ -89,7 +89,7 @@ class Sizes:
 
     def of_call(self, expr: Call | Item) -> Axes:
         """Return the axes of what an op makes."""
-        own = self.fresh(f"_{len(self.kept)}", expr.shape)
+        own = self.fresh(f"^{len(self.kept)}", expr.shape)
         call = expr.call if isinstance(expr, Item) else expr
         given = {name: self.axes(arg) for name, arg in call.args.items() if is_expr(arg)}
         if call.op.index is not None:
@@ -157,17 +157,26 @@ class Sizes:
         return self.numbers[axis]
 
     def ties(self) -> dict[str, str]:
-        """Return the axis that each scalar of the program counts, where a line shows it."""
-        found: dict[str, set[str]] = {}
-        for line in self.trace.lines:
-            for node in walk(line.expr):
-                if isinstance(node, Call):
-                    for name, axis in self.evidence(node):
-                        found.setdefault(name, set()).add(axis)
-        return {name: axes.pop() for name, axes in found.items() if len(axes) == 1}
+        """Return the axis that each scalar of the program counts, where a line shows it.
 
-    def evidence(self, call: Call) -> Iterator[tuple[str, str]]:
-        """Yield what a call shows of scalars: `x[range(n), y]`, `1/n * x.sum(0)`."""
+        `x[range(n), y]` shows it; `1/n * x.sum(0)` does where no other axis has as many entries.
+        """
+        calls = [n for line in self.trace.lines for n in walk(line.expr) if isinstance(n, Call)]
+        strong: dict[str, set[str]] = {}
+        weak: dict[str, set[str]] = {}
+        for call in calls:
+            for name, axis in self.counts(call):
+                strong.setdefault(name, set()).add(axis)
+            for name, axis in self.divides(call):
+                weak.setdefault(name, set()).add(axis)
+        for name in weak.keys() - strong.keys():
+            size = self.trace.program.scalars[name]
+            every = {self.find(a) for axes in self.named.values() for a in axes if a}
+            strong[name] = weak[name] | {a for a in every if self.numbers[a] == size}
+        return {name: axes.pop() for name, axes in strong.items() if len(axes) == 1}
+
+    def divides(self, call: Call) -> Iterator[tuple[str, str]]:
+        """Yield the scalars beside a sum, each with an axis that it goes over: `1/n * x.sum(0)`."""
         statics = [arg for arg in call.args.values() if isinstance(arg, Static)]
         scalars = {n for s in statics for n in names_in(s.text)} & set(self.trace.program.scalars)
         if scalars and call.op.index in ("y[I] = a[I] * b[I]", "y[I] = a[I] / b[I]"):
@@ -175,8 +184,11 @@ class Sizes:
                 if isinstance(node, Call) and summed(node):
                     axes = self.axes(next(operands(tuple(node.args.values()))))
                     yield from self.counted(scalars, [axes[k] for k in reduced_dims(node)])
+
+    def counts(self, call: Call) -> Iterator[tuple[str, str]]:
+        """Yield the scalars that say how many entries an axis has: `x[range(n), y]`, one-hots."""
         classes = call.args.get("num_classes")
-        if scalars and isinstance(classes, Static) and classes.text in scalars:
+        if isinstance(classes, Static) and classes.text in self.trace.program.scalars:
             yield from self.counted({classes.text}, self.axes(call)[-1:])
         index = call.args.get("index")
         parts = index if isinstance(index, tuple) else (index,)
@@ -193,6 +205,11 @@ class Sizes:
             for axis in filter(None, axes):
                 if type(value) is int and value == self.numbers[axis]:
                     yield scalar, self.find(axis)
+
+
+def is_size(symbol: str) -> bool:
+    """Tell whether a symbol is the size of an axis, so that it is not 0."""
+    return re.fullmatch(r"[\w^]+\.shape\[\d+\]", symbol) is not None
 
 
 def is_expr(arg: Arg | None) -> bool:

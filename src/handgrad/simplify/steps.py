@@ -186,12 +186,12 @@ class Derivation:
         (raw, _), *more = self.ways[low.line.name]
         if not low.poly.terms and len(raw.terms) == 2:
             more = [(low.poly, self.cancelled(low, raw, [fact for _, fact in more]))]
-        first = self.shown(low, raw)
+        given = [f"{n} is 1" for n in self.start if n in words_in(before) and not free]
+        first = after if not more else self.shown(low, raw)
         if first is not None:
             if len(found) > 1 and tokens(first) == tokens(put):
                 found[-1] = (first, why)  # the same factors in another order
             else:
-                given = [f"{n} is 1" for n in self.start if n in words_in(before) and not free]
                 told = self.because.algebra(found[-1][0], first, bool(given))
                 found.append((first, "; ".join([*given, *told])))
         for poly, fact in more:

@@ -47,7 +47,7 @@ def joined(terms: list[tuple[bool, Piece]]) -> Piece:
     """Return a sum of pieces, each with whether it is subtracted."""
     ordered = sorted(terms, key=lambda t: t[0])
     negative, first = ordered[0]
-    text = ("-" + first.at(PRODUCT)) if negative else first.text
+    text = ("-" + first.at(PRODUCT)) if negative else first.at(SUM)
     level = UNARY if negative and first.level >= UNARY else first.level
     if negative and first.level == PRODUCT:
         level = PRODUCT

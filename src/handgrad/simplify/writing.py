@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,7 +65,7 @@ class Writing:
             late |= set(reading.lowered)
         vocabulary = Vocabulary()
         for word in (*reading.vocabulary.words, *extra):
-            if word.name not in late or word in extra or not reading.lowered[word.name].line.primal:
+            if word.name not in late or word in extra or word.name not in reading.lowering.upstream:
                 vocabulary.add(word)
         return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
 
@@ -159,8 +160,9 @@ class Writing:
             meaning = self.bare(reading.lowered[name].poly)
             others = {n for key in poly.terms for (n, _), _ in key if name not in {m for (m, _), _ in key}}
             if meaning.single and meaning.pointwise and meaning.atoms & others:
-                changed = exchanged(poly, name, places(reading.ring.axes[name]), meaning)
-                poly = poly if changed is None else changed
+                with suppress(TooLarge):
+                    changed = exchanged(poly, name, places(reading.ring.axes[name]), meaning)
+                    poly = poly if changed is None else changed
         return poly
 
     def with_parts(self, lines: list[BackwardLine]) -> list[BackwardLine]:
@@ -218,7 +220,7 @@ class Writing:
     def line(self, refold: Refold, low: Lowered, poly: Poly, rank: int) -> BackwardLine | None:
         """Return a line that assigns a normal form; None if it cannot be written in its shape."""
         expr = self.shown(refold, low, poly, rank)
-        if expr is not None and weak(expr):
+        if (expr is None or weak(expr)) and any(name[0] == "[" for name in poly.atoms):
             expr = self.shown(self.typed(refold, low.line.primal), low, poly, rank)
         if expr is None or weak(expr):
             return None
@@ -296,6 +298,7 @@ def untyped(call: Call) -> bool:
 
 
 def refused(call: Call) -> bool:
-    """Tell whether a call subtracts or negates a condition."""
-    minus = call.op.name in ("sub", "neg", "rsub")
-    return minus and any(child.dtype is torch.bool for child in children(call))
+    """Tell whether a call adds, subtracts or negates conditions: torch says no, or means `or`."""
+    found = [child.dtype is torch.bool for child in children(call)]
+    minus = call.op.name in ("sub", "neg", "rsub") and any(found)
+    return minus or (call.op.name == "add" and bool(found) and all(found))

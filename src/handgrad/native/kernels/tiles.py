@@ -70,6 +70,10 @@ def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Stri
     """Return the tiles of an m by n product that sums over `depth`, the fastest by count.
 
     Args:
+        ctype: the type of the entries.
+        m: how many rows.
+        n: how many columns.
+        depth: how many products each entry sums.
         whole: the columns may be made twice where vectors overlap at the end.
     """
     unit = lanes(ctype)

@@ -8,20 +8,8 @@ from typing import Any
 
 import torch
 
-from handgrad.native.lower.expr import (
-    INT,
-    Entry,
-    Index,
-    axes_of,
-    axis,
-    cast,
-    make,
-    parts,
-    substitute,
-    var,
-    walk,
-    whole,
-)
+from handgrad.native.lower.expr import INT, Entry, Index, axes_of, axis, cast, make, var, whole
+from handgrad.native.lower.tree import parts, substitute, walk
 
 CTYPES = {
     torch.float32: "float",

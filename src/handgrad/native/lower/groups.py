@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from handgrad.native.lower.array import SIZES, Array
+from handgrad.native.lower.array import SIZES, Array, depends
 from handgrad.native.lower.expr import Entry, axes_of, var
 from handgrad.native.lower.stages import Stage
 
@@ -156,7 +156,7 @@ class Grouping:
         return found
 
     def candidates(self, first: Stage, left: list[Stage]) -> Iterator[list[Member]]:
-        """Yield the groups that begin with a stage, one for each axis that the loop may run over."""
+        """Yield the groups that begin with a stage, one for each axis of the loop."""
         if first.array.kind == "scatter" or first.array.kind == "scan":
             return
         for variable in axes_of(first.array.shape):
@@ -187,13 +187,19 @@ class Grouping:
         return bool(stage.into) and any(s.array is self.loss for s in members)
 
     def gain(self, members: list[Member]) -> float:
-        """Return the bytes that need not be read again when these stages run together."""
+        """Return the bytes that need not be read again when these stages run together.
+
+        What a turn reads whole, whichever turn it is, is read again at every turn.
+        """
         own = {m.stage.array for m in members if not m.collects}
-        return sum(
-            array.numel * SIZES[array.ctype]
-            for member in members
-            for array in member.stage.sources & own
-        )
+        turns = turns_of(members)
+        found = 0.0
+        for member in members:
+            for array in member.stage.sources & own:
+                found += array.numel * SIZES[array.ctype]
+            for array in again(member, own):
+                found -= (turns - 1) * array.numel * SIZES[array.ctype]
+        return found
 
     def group(self, members: list[Member]) -> Group:
         """Return a group with the size of its blocks and the arrays that it keeps to itself."""
@@ -211,6 +217,23 @@ class Grouping:
         }
         size = first.outer.args[1]
         return Group(tuple(members), size, block_of(members, local, size), local)
+
+
+def turns_of(members: list[Member]) -> float:
+    """Return about how many turns the loop of a group takes."""
+    first = members[0]
+    if first.outer is None:
+        return 1
+    along = first.axis == first.stage.array.ndim - 1
+    return max(1.0, first.outer.args[1] / (5 * ROWS if along else ROWS))
+
+
+def again(member: Member, own: set[Array]) -> set[Array]:
+    """Return the arrays that a member reads whole at every turn."""
+    if member.outer is None:
+        return set()
+    reads = [read for read in member.stage.reads if read.args[0] not in own]
+    return {r.args[0] for r in reads if not any(depends(i, member.outer) for i in r.args[1])}
 
 
 def joined(stage: Stage, members: Mapping[Stage, Member], size: int) -> Member | None:

@@ -26,20 +26,21 @@ from handgrad.native.lower.expr import (
     make,
     select,
     var,
-    walk,
     whole,
 )
 from handgrad.native.lower.powers import power, remainder
+from handgrad.native.lower.tree import walk
 from handgrad.ops.words import axes
 
 BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and", ast.BitOr: "or"}
 BINARY |= {ast.BitXor: "xor"}
 COMPARE = {ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq"}
 COMPARE |= {ast.NotEq: "ne"}
-FUNCTIONS = set(
-    "exp log log1p expm1 sqrt sin cos tanh erf log2 log10 tan asin acos atan sinh cosh floor ceil "
-    "trunc sigmoid abs sign isfinite isinf isnan".split()
+FUNCTIONS_TEXT = (
+    "exp log log1p expm1 sqrt sin cos tanh erf log2 log10 tan asin acos atan sinh cosh "
+    "floor ceil trunc sigmoid abs sign isfinite isinf isnan"
 )
+FUNCTIONS = set(FUNCTIONS_TEXT.split())
 TESTS = {"isfinite", "isinf", "isnan"}
 
 
@@ -66,9 +67,10 @@ class Notation:
         indices = tuple(axis(place, size) for place, size in enumerate(self.shape))
         self.free = [i for i in indices if i.op == "var"]
         body = self.value(self.equation.value, self.output_labels(indices))
-        if body.op == "read" and body.args[0].kind == "reduce" and body.args[1] == indices:
-            if body.args[0].shape == self.shape and body.ctype == self.ctype:
-                return body.args[0]
+        if body.op == "read" and body.ctype == self.ctype and body.args[1] == indices:
+            made: Array = body.args[0]
+            if made.kind == "reduce" and made.shape == self.shape:
+                return made
         return self.graph.map(self.shape, self.ctype, lambda _: body)
 
     @property
@@ -198,6 +200,9 @@ class Notation:
         """Return `sum[j](...)`: over a small label, or over the axes that an argument names.
 
         Args:
+            kind: sum, mean, prod, max or min.
+            node: the reduction.
+            env: what each label stands for.
             less: what is collected is exp(... - less).
         """
         assert isinstance(node.func, ast.Subscript)
@@ -295,11 +300,10 @@ class Notation:
             kept = select(make("isinf", (most,), BOOL), const(0, most.ctype), most)
             total = self.reduce("sum", ast.Call(over_node.func, [z], []), env, kept)
             return apply("add", kept, call("log", total))
-        if name == "log1p" and isinstance(node.args[0], ast.Call):
-            if ast.unparse(node.args[0].func) == "exp":
-                z = self.real(self.value(node.args[0].args[0], env))
-                small = call("log1p", call("exp", apply("neg", call("abs", z))))
-                return apply("add", apply("max", z, const(0, z.ctype)), small)
+        if name == "log1p" and (of := exponential(node.args[0])) is not None:
+            z = self.real(self.value(of, env))
+            small = call("log1p", call("exp", apply("neg", call("abs", z))))
+            return apply("add", apply("max", z, const(0, z.ctype)), small)
         return None
 
     def binary(self, node: ast.BinOp, env: dict[str, Any]) -> Entry:

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from handgrad.native.lower.array import Array, operands
-from handgrad.native.lower.expr import Entry, Index, axes_of, substitute, walk
+from handgrad.native.lower.expr import Entry, Index, axes_of
+from handgrad.native.lower.tree import remade, substitute, walk
 
 COSTS = {"const": 0, "var": 0, "lin": 0, "hyper": 0, "read": 1, "cast": 1, "div": 4, "sqrt": 6}
-COSTS |= dict.fromkeys("exp log log1p expm1 erf tanh sigmoid pow sin cos tan".split(), 14)
+COSTS |= dict.fromkeys(
+    ["exp", "log", "log1p", "expm1", "erf", "tanh", "sigmoid", "pow", "sin", "cos", "tan"], 14
+)
 STORING = 5  # what it costs to store an entry, in units of an addition
 LARGEST = 160  # nodes of a definition that takes other definitions into itself
 
@@ -87,7 +90,6 @@ def stages(roots: Iterable[Array], into: Mapping[Array, str]) -> list[Stage]:
 def inlined(entry: Entry, stored: set[Array], bodies: Mapping[Array, Entry]) -> Entry:
     """Return an entry with what is not stored computed where it is read."""
     done: dict[Entry, Entry] = {}
-    from handgrad.native.lower.expr import remade
 
     for node in walk(entry):
         fresh = remade(node, done)

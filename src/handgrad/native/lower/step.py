@@ -1,4 +1,4 @@
-"""A whole step as arrays: the forward pass, its backward pass, and the update of every parameter."""
+"""A whole step as arrays: forward pass, backward pass, and the update of every parameter."""
 
 from __future__ import annotations
 

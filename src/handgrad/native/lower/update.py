@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from handgrad.native.lower.array import Array, Graph
-from handgrad.native.lower.expr import Entry, apply, axes_of, call, cast, const, hyper, rebuild, var
+from handgrad.native.lower.expr import Entry, apply, axes_of, call, cast, const, hyper, var
 from handgrad.native.lower.powers import power
+from handgrad.native.lower.tree import rebuild
 from handgrad.nn.optimisers import Optimiser
 
 SMALL = 1e-6  # what torch.nn.utils.clip_grad_norm_ adds to the norm

@@ -6,21 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handgrad.native.lower.array import Array
-from handgrad.native.lower.expr import (
-    Entry,
-    Index,
-    floordiv,
-    make,
-    mod,
-    ravel,
-    rebuild,
-    substitute,
-    summed,
-    terms,
-    var,
-    walk,
-)
+from handgrad.native.lower.expr import Entry, Index, floordiv, make, mod, ravel, summed, terms, var
 from handgrad.native.lower.groups import Group, Member
+from handgrad.native.lower.tree import rebuild, substitute, walk
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from handgrad.native.kernels.tiles import Tile
-from handgrad.native.lower.expr import Entry, axes_of, is_float, summed, terms, var, walk
+from handgrad.native.lower.expr import Entry, axes_of, is_float, summed, terms, var
 from handgrad.native.lower.groups import Member
+from handgrad.native.lower.tree import walk
 from handgrad.native.write.frame import Frame, collapsed, fittest, step_of
 from handgrad.native.write.product import ProductWriter, find_product
 from handgrad.native.write.text import Writer, number
@@ -98,11 +99,16 @@ class Nest:
         found = find_product(self.loops, over, self.body, self.target, self.array.ctype)
         if found is None:
             return None
-        names = (*(self.frame.names[read.args[0]] for read in (found.a, found.b)), self.name)
+        left, right = (self.frame.names[read.args[0]] for read in (found.a, found.b))
+        names = (left, right, self.name)
         writer = ProductWriter(found, self.array.ctype, names, self.writer().text, self.tiles)
         lines = nested([*found.loops, *found.more], writer.lines())
         self.scratch = max(self.scratch, writer.scratch)
-        return lines if found.loops or found.more or not writer.scratch else ["{", *indented(lines), "}"]
+        return (
+            lines
+            if found.loops or found.more or not writer.scratch
+            else ["{", *indented(lines), "}"]
+        )
 
     def in_register(
         self, outer: list[Entry], over: list[Entry], inner: Entry | None, body: Entry, target: Entry
@@ -264,4 +270,3 @@ def loop_head(variable: Entry) -> str:
     """Return the head of a loop."""
     name, size = variable.args
     return f"for (int {name} = 0; {name} < {size}; {name}++)"
-

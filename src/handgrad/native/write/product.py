@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from handgrad.native.kernels.tiles import Strip, Tile, padded, strips
 from handgrad.native.lower.array import SIZES
-from handgrad.native.lower.expr import Entry, is_float, substitute, summed, var, walk
+from handgrad.native.lower.expr import Entry, is_float, summed, var
+from handgrad.native.lower.tree import substitute, walk
 from handgrad.native.write.frame import collapsed, step_of
 
 LEAST = 2 * 8 * 8  # products below this are not worth a tile
@@ -144,7 +145,8 @@ class ProductWriter:
         add = " || ".join(v.args[0] for v in p.more) or "0"
         exact = not p.more and n >= unit and not copied  # a copy has whole vectors
         for strip in strips(self.ctype, m, n, depth, whole=exact):
-            lines += self.strip(strip, m, depth, (a, a_row or 0, a_step or 0), (b, step), (c, c_row or 0), add)
+            left, result = (a, a_row or 0, a_step or 0), (c, c_row or 0)
+            lines += self.strip(strip, m, depth, left, (b, step), result, add)
         return lines
 
     def copy(self, n: int, depth: int, n_step: int, k_step: int) -> list[str]:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from handgrad.native.lower.expr import BOOL, INT, Entry, bounds, is_float, parts, walk
+from handgrad.native.lower.expr import BOOL, INT, Entry, bounds, is_float
+from handgrad.native.lower.tree import parts, walk
 
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">"}
 OPERATORS |= {"ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^"}

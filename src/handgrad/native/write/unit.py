@@ -10,19 +10,21 @@ from importlib.resources import files
 
 from handgrad.native.kernels.tiles import Tile, head_lines, tile_lines
 from handgrad.native.lower.array import SIZES, Array
-from handgrad.native.lower.expr import walk
 from handgrad.native.lower.groups import Group, grouped
 from handgrad.native.lower.stages import Stage, stages
 from handgrad.native.lower.step import Step
+from handgrad.native.lower.tree import walk
 from handgrad.native.write.frame import Frame
-from handgrad.native.write.nest import Nest
 from handgrad.native.write.memory import arena
+from handgrad.native.write.nest import Nest
 
-KEYWORDS = set(
-    "auto break case char const continue default do double else enum extern float for goto if int "
-    "long register return short signed sizeof static struct switch typedef union unsigned void "
-    "volatile while inline restrict bool true false INLINE NAN INFINITY main hyper slots".split()
+KEYWORDS_TEXT = (
+    "auto break case char const continue default do double else enum extern float for goto "
+    "if int long register return short signed sizeof static struct switch typedef union "
+    "unsigned void volatile while inline restrict bool true false INLINE NAN INFINITY main "
+    "hyper slots"
 )
+KEYWORDS = set(KEYWORDS_TEXT.split())
 LOOP = """\
 /* Do steps until one's loss is no finite number; return how many were done.
    Before each, rows of the data are copied into the batch: those that `rows` names. */
@@ -41,6 +43,7 @@ int64_t hg_run(void **slots, char *arena, const double *hyper, int64_t steps, in
     return steps;
 }}
 """
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -190,7 +193,7 @@ class Writing:
                 lines += self.guard()
             lines.append("    " + self.call(place, group))
         lines += [
-            f"    memcpy(slots[{self.slots.index(f'out:{n}')}], slots[{self.slots.index(self.home[a])}], "
+            f"    memcpy(slots[{self.place(f'out:{n}')}], slots[{self.place(self.home[a])}], "
             f"{a.numel * SIZES[a.ctype]});"
             for n, a in self.copies.items()
         ]
@@ -204,6 +207,10 @@ class Writing:
             return ""
         slot = self.slots.index(f"out:{place}")
         return LOOP.format(slot=slot, ctype=self.step.output.ctype, hypers=len(self.hypers))
+
+    def place(self, slot: str) -> int:
+        """Return where a slot stands."""
+        return self.slots.index(slot)
 
     def guard(self) -> list[str]:
         """Write the test that ends a step before anything is updated."""
@@ -254,7 +261,7 @@ def target_of(line: str) -> str:
 def fresh(text: str, taken: set[str]) -> str:
     """Return a C name made of a text that no other array has."""
     base = re.sub(r"[^0-9A-Za-z_]+", "_", text).strip("_") or "a"
-    if base in KEYWORDS or base[0].isdigit() or re.fullmatch(r"[biqrst]\d+|part\d+|hg_.*", base):
+    if base in KEYWORDS or base[0].isdigit() or re.fullmatch(r"b0|[iqrst]\d+|part\d+|hg_.*", base):
         base += "_"
     name, count = base, 1
     while name in taken:

@@ -66,10 +66,7 @@ def chosen(logp: Any, target: Any, weight: Any, ignore_index: int, reduction: st
     dim = classes(logp)
     keep = target != ignore_index
     safe = target.masked_fill(~keep, 0)
-    if dim == 0:
-        each = -logp[safe]
-    else:
-        each = -logp.gather(1, safe.unsqueeze(1)).squeeze(1)
+    each = -(logp[safe] if dim == 0 else logp.gather(1, safe.unsqueeze(1)).squeeze(1))
     counts = weight[safe] * keep if weight is not None else keep * 1.0
     each = (each * counts if weight is not None else each).masked_fill(~keep, 0)
     return each.sum() / counts.sum() if reduction == "mean" else together(each, reduction)

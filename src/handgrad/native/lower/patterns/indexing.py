@@ -15,20 +15,19 @@ from handgrad.native.lower.expr import (
     Entry,
     Index,
     apply,
+    both,
     cast,
     const,
-    both,
     select,
-    substitute,
     summed,
     terms,
     var,
-    walk,
     whole,
     within,
 )
 from handgrad.native.lower.notation import wrapped
 from handgrad.native.lower.patterns.given import Given, stretched
+from handgrad.native.lower.tree import substitute, walk
 
 
 @dataclass(frozen=True)
@@ -244,10 +243,8 @@ def scattered(given: Given) -> Array:
     dim = axis_of(given)
     space = tuple(var(f"s{k}", size) for k, size in enumerate(positions.shape))
     at = along(space, dim, wrapped(positions.at(space), x.shape[dim]))
-    if "src" in given.values:
-        value = given["src"].at(space)
-    else:
-        value = const(given["value"], x.ctype)
+    src = given.values.get("src")
+    value = src.at(space) if src is not None else const(given["value"], x.ctype)
     how = "sum" if given.op.name == "scatter_add" else "set"
     return written(given.graph, x, how, at, cast(value, x.ctype), space)
 

@@ -187,12 +187,13 @@ def trace_of(given: Given) -> Array:
     return given.map(lambda _: given.graph.reduce("sum", body, [], [k]))
 
 
-MOVING = (
-    "reshape flatten unflatten unsqueeze squeeze_dim squeeze_dims squeeze transpose permute movedim "
-    "flip roll repeat tile repeat_interleave split chunk unbind select_index slice_index new_axis "
-    "parts_index select narrow diagonal diag_vector T mT t whole_index contiguous clone detach "
-    "reshape_as expand expand_as"
-).split()
+MOVING_TEXT = (
+    "reshape flatten unflatten unsqueeze squeeze_dim squeeze_dims squeeze transpose permute "
+    "movedim flip roll repeat tile repeat_interleave split chunk unbind select_index "
+    "slice_index new_axis parts_index select narrow diagonal diag_vector T mT t whole_index "
+    "contiguous clone detach reshape_as expand expand_as"
+)
+MOVING = MOVING_TEXT.split()
 LAYOUT = dict.fromkeys(MOVING, moved) | {
     "cat": joined,
     "stack": stacked,

@@ -40,9 +40,11 @@ def contracted(given: Given, columns: Array, weight: Any, outputs: int, groups: 
     """Return the product of kernels with the windows that stand in the columns.
 
     Args:
+        given: the call.
         columns: [n, groups, taps, places].
         weight: from group, output channel in it and tap to the kernel's entry.
         outputs: how many output channels a group has.
+        groups: how many groups there are.
     """
     n, _, taps, places = columns.shape
     k = var("q0", taps)

@@ -1,0 +1,133 @@
+"""Whether lines give autograd's gradients, and how far apart rounding may put equal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.errors import Mismatch
+from handgrad.ir import Call, Expr, Item, names, walk
+
+if TYPE_CHECKING:
+    from handgrad.derive.backward import Backward, BackwardLine
+
+TOLERANCE = 2000  # in units of the dtype's eps, of the largest magnitude involved
+DRAWS = 4
+ROOM = 100  # how much further than a move of the last digits rounding may carry a value
+
+
+class Rounding:
+    """How far rounding may carry each cotangent: as a move of the last digit of all that flows in.
+
+    Where summands cancel, what is left is rounding alone: no part of its own magnitude bounds it.
+    """
+
+    def __init__(self, backward: Backward, scope: Mapping[str, Any] | None = None) -> None:
+        self.backward = backward
+        self.scope = values_of(backward) if scope is None else scope
+
+    @cached_property
+    def reach(self) -> dict[str, float]:
+        """Return by name how far a cotangent may be from an equal one."""
+        still = exact(each.line.expr for each in self.backward.lines)
+        base = self.run(None, still)
+        found = dict.fromkeys(base, 0.0)
+        for seed in range(DRAWS):
+            moved = self.run(torch.Generator().manual_seed(seed), still)
+            for name, value in base.items():
+                apart = (moved[name] - value).abs()
+                far = float(apart.max()) if apart.numel() else 0.0
+                found[name] = max(found[name], far) if far < float("inf") else found[name]
+        return {name: ROOM * far for name, far in found.items()}
+
+    def run(self, generator: torch.Generator | None, still: set[str]) -> dict[str, torch.Tensor]:
+        """Run the lines, the last digits of every value moved unless there is no generator."""
+
+        def moved(name: str, value: Any) -> Any:
+            if generator is None or name in still or not isinstance(value, torch.Tensor):
+                return value
+            if not value.is_floating_point():
+                return value
+            by = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            return value * (1 + 2 * torch.finfo(value.dtype).eps * by).to(value)
+
+        scope = {name: moved(name, value) for name, value in self.scope.items()}
+        with torch.no_grad():
+            for each in self.backward.lines:
+                exec(compile(each.line.text, "<backward>", "exec"), scope)
+                scope[each.name] = moved(each.name, scope[each.name])
+        return {each.name: scope[each.name] for each in self.backward.lines if each.primal}
+
+
+def values_of(backward: Backward) -> dict[str, Any]:
+    """Return what the lines of a backward pass may read."""
+    trace = backward.trace
+    found = {"torch": torch, "F": F, **trace.program.scalars, **trace.values}
+    return {**found, backward.start: trace.upstream}
+
+
+def exact(exprs: Iterable[Expr]) -> set[str]:
+    """Return the names that are compared or picked by: there the last digit decides."""
+    found: set[str] = set()
+    for expr in exprs:
+        for node in walk(expr):
+            picks = isinstance(node, Item) or (isinstance(node, Call) and node.op.several)
+            if picks or not node.dtype.is_floating_point:
+                found |= set(names(node))
+    return found
+
+
+def verify(
+    backward: Backward, only: Collection[str] | None = None, before: Backward | None = None
+) -> None:
+    """Run a backward pass and compare every cotangent with autograd's.
+
+    Args:
+        backward: the backward pass.
+        only: the primals whose cotangents must be there; by default all that have one.
+        before: the longer backward pass that it stands for, which says what cancels in it.
+
+    Raises:
+        Mismatch: one differs, in shape, dtype or value.
+    """
+    trace = backward.trace
+    got = backward.run()
+    without = (
+        set(trace.grads if only is None else only)
+        - {trace.output}
+        - {each.primal for each in backward.lines}
+    )
+    if without:
+        name = min(without)
+        raise Mismatch(
+            f"no line was written for d{name}, and autograd has a gradient for it",
+            hint="report this forward pass: it is a bug in the sweep",
+        )
+    reach = max((float(g.abs().max()) for g in trace.grads.values() if g.numel()), default=0.0)
+    rounding = Rounding(before or backward)
+    for each in backward.lines:
+        if not each.primal:
+            continue
+        mine, truth = got[each.name], trace.grads[each.primal]
+        if mine.shape != truth.shape or mine.dtype != truth.dtype:
+            raise mismatch(each, f"{list(mine.shape)} {mine.dtype}", truth)
+        if truth.numel() == 0:
+            continue
+        scale = max(float(truth.abs().max()), 1e-3 * reach)
+        off = float((mine - truth).abs().max())
+        close = off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale
+        if not close and not off <= rounding.reach.get(each.name, 0.0):
+            raise mismatch(each, f"maxdiff {off:.3g}", truth)
+
+
+def mismatch(each: BackwardLine, found: str, truth: torch.Tensor) -> Mismatch:
+    """Say which line is not autograd's gradient."""
+    return Mismatch(
+        f"the derived {each.name} is not autograd's gradient",
+        why=f"{each.line.text}\nfound {found}; autograd has {list(truth.shape)} {truth.dtype}",
+        hint="report this forward line: it is a bug in a rule",
+    )

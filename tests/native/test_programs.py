@@ -1,0 +1,73 @@
+"""Whole programs: native code equals PyTorch on random forward passes and on every example."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import handgrad as hg
+from handgrad.trace.files import trace_file
+from native.against import distance, native_gradients
+from strategies import random_forward
+
+pytestmark = [pytest.mark.native, pytest.mark.filterwarnings("ignore::UserWarning")]
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+SINGLE = torch.finfo(torch.float32).eps
+
+
+def judge_double(seed):
+    forward, arguments, source = random_forward(seed)
+    trace = hg.trace(forward, **arguments)
+    loss, gradients = native_gradients(trace)
+    truth = trace.values[trace.output]
+    assert distance(loss, truth, max(1.0, float(truth.abs()))) < 1e-12, source
+    for name, gradient in gradients.items():
+        truth = trace.grads[name]
+        if truth.numel():
+            scale = max(float(truth.abs().max()), 1e-3)
+            assert distance(gradient, truth, scale) < 1e-12, f"d{name}\n{source}"
+
+
+def judge_single(seed):
+    """Compare native with eager single precision, by how far each is from double precision."""
+    forward, arguments, source = random_forward(seed)
+    floats = {n: t for n, t in arguments.items() if t.is_floating_point()}
+    single = {**arguments, **{n: t.float() for n, t in floats.items()}}
+    exact = {**arguments, **{n: single[n].double() for n in floats}}
+    trace, truth = hg.trace(forward, **single), hg.trace(forward, **exact)
+    _, gradients = native_gradients(trace)
+    for name, gradient in gradients.items():
+        want, eager = truth.grads[name], trace.grads[name]
+        if not want.numel():
+            continue
+        scale = float(want.abs().max())
+        allowed = 8 * (distance(eager, want, 1.0) + SINGLE * scale)
+        assert distance(gradient, want, 1.0) <= allowed, f"d{name}\n{source}"
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_program_in_double_precision(seed):
+    judge_double(seed)
+
+
+@pytest.mark.parametrize("seed", range(25, 40))
+def test_random_program_in_single_precision(seed):
+    judge_single(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1500))
+def test_random_program_at_length(seed):
+    judge_double(seed)
+    judge_single(seed)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example(path):
+    trace = trace_file(str(path))
+    loss, gradients = native_gradients(trace)
+    truth = trace.values[trace.output]
+    assert distance(loss, truth, max(1.0, float(truth.abs().max()))) < 1e-5
+    for name, gradient in gradients.items():
+        truth = trace.grads[name]
+        assert distance(gradient, truth, max(float(truth.abs().max()), 1e-3)) < 2e-5, name
