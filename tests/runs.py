@@ -5,7 +5,15 @@ from pathlib import Path
 
 from handgrad.train import load_words
 
-GIVEN = {"steps": 60, "every": 7, "record": 5, "turn": 30, "batch": 8, "keep": 3}
+GIVEN = {
+    "steps": 60,
+    "every": 7,
+    "record": 5,
+    "turn": 30,
+    "batch": 8,
+    "keep": 3,
+    "backend": "eager",
+}
 
 
 def write_words(path: Path, count: int = 200) -> Path:

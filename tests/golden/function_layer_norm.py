@@ -37,29 +37,21 @@ class LayerNorm(torch.autograd.Function):
         if any(needs[:2]):
             var = (diff**2).mean(-1, keepdim=True)  # [3, 5, 1]
             rstd = (var + eps) ** -0.5  # [3, 5, 1]
+            xhat = diff * rstd  # [3, 5, 7]
 
         if needs[1]:
-            xhat = diff * rstd  # [3, 5, 7]
             # out = xhat * w + b
             dw = (dout * xhat).sum(dim=(0, 1))  # [7]
-
-        if needs[0]:
-            # out = xhat * w + b
-            dxhat = dout * w  # [3, 5, 7]
-            # xhat = diff * rstd
-            drstd = (dxhat * diff).sum(dim=2, keepdim=True)  # [3, 5, 1]
-            # rstd = (var + eps) ** -0.5
-            dvar = -0.5 * (var + eps)**-1.5 * drstd  # [3, 5, 1]
-            # var = (diff**2).mean(-1, keepdim=True)
-            ddiff = dxhat * rstd + 2 * diff * (dvar / diff.shape[2])  # [3, 5, 7]
-            # diff = x - mu
-            dmu = (-ddiff).sum(dim=2, keepdim=True)  # [3, 5, 1]
-            # mu = x.mean(-1, keepdim=True)
-            dx = ddiff + dmu / ddiff.shape[2]  # [3, 5, 7]
 
         if needs[2]:
             # out = xhat * w + b
             db = dout.sum(dim=(0, 1))  # [7]
+
+        if needs[0]:
+            # out = xhat * w + b
+            dxhat = dout * w  # [3, 5, 7]
+            # mu = x.mean(-1, keepdim=True)
+            dx = rstd * (dxhat - dxhat.mean(dim=-1, keepdim=True) - xhat * (xhat * dxhat).mean(dim=-1, keepdim=True))  # [3, 5, 7]
 
         return dx, dw, db, None
 

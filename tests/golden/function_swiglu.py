@@ -30,10 +30,12 @@ class Swiglu(torch.autograd.Function):
         x, W1, W2, W3, gate, up = ctx.saved_tensors
         needs = ctx.needs_input_grad
         dx = dW1 = dW2 = dW3 = None
-        act_1 = torch.sigmoid(gate)  # [2, 3, 7]
 
-        if needs[0] or needs[2] or needs[3]:
-            act = gate * act_1  # [2, 3, 7]
+        if any(needs[1:3]):
+            up_1 = x.flatten(end_dim=-2).T  # [5, 6]
+
+        act_1 = torch.sigmoid(gate)  # [2, 3, 7]
+        act = gate * act_1  # [2, 3, 7]
 
         if needs[3]:
             h = act * up  # [2, 3, 7]
@@ -44,19 +46,17 @@ class Swiglu(torch.autograd.Function):
             # out = h @ W3
             dh = dout @ W3.T  # [2, 3, 7]
 
-        if any(needs[:2]):
-            # h = act * up
-            dact = dh * up  # [2, 3, 7]
-            # act = gate * torch.sigmoid(gate)
-            dgate = dact * gate * (1 - act_1) * act_1 + dact * act_1  # [2, 3, 7]
-
         if needs[0] or needs[2]:
             # h = act * up
             dup = dh * act  # [2, 3, 7]
 
+        if any(needs[:2]):
+            # act = gate * torch.sigmoid(gate)
+            dgate = dh * up * act_1 * (1 + gate - act)  # [2, 3, 7]
+
         if needs[2]:
             # up = x @ W2
-            dW2 = x.flatten(end_dim=-2).T @ dup.flatten(end_dim=-2)  # [5, 7]
+            dW2 = up_1 @ dup.flatten(end_dim=-2)  # [5, 7]
 
         if needs[0]:
             # gate = x @ W1
@@ -64,7 +64,7 @@ class Swiglu(torch.autograd.Function):
 
         if needs[1]:
             # gate = x @ W1
-            dW1 = x.flatten(end_dim=-2).T @ dgate.flatten(end_dim=-2)  # [5, 7]
+            dW1 = up_1 @ dgate.flatten(end_dim=-2)  # [5, 7]
 
         return dx, dW1, dW2, dW3
 

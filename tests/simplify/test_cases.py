@@ -8,16 +8,7 @@ from simplify.cases import CASES, PAIRS
 from simplify.count import Count, needed
 from simplify.running import autograd, backward_of, has_simplify, run_at, traced
 
-FIXED = pytest.mark.xfail(reason="derive writes 0.1 / V as a number", strict=True)
 ALL = [pytest.param(c, s, id=f"{c.name}: {s.name}") for c, s in PAIRS]
-PORTABLE = [
-    pytest.param(
-        *each.values,
-        id=each.id,
-        marks=FIXED if "label_smoothing=" in each.values[1].forward else (),
-    )
-    for each in ALL
-]
 later = pytest.mark.skipif(not has_simplify(), reason="this build has no simplifier")
 
 
@@ -50,13 +41,13 @@ def test_textbook_form_is_right(case, spelling):
     assert counter(case, trace).lines(spelling.textbook) == spelling.operations
 
 
-@pytest.mark.parametrize(("case", "spelling"), PORTABLE)
+@pytest.mark.parametrize(("case", "spelling"), ALL)
 def test_derived_is_right_at_all_sizes(case, spelling):
     agrees(case, spelling, hg.derive(trace_of(case, spelling), strict=True).source)
 
 
 @later
-@pytest.mark.parametrize(("case", "spelling"), PORTABLE)
+@pytest.mark.parametrize(("case", "spelling"), ALL)
 def test_simplified_is_right_at_all_sizes(case, spelling):
     _, after = backward_of(spelling.file)
     agrees(case, spelling, after.source)

@@ -15,7 +15,7 @@ RELIES_ON_FACTS = [
     pytest.param(case, case.spellings[0], id=case.name)
     for case in CASES
     if case.name
-    in ("softmax", "cross-entropy", "layer norm", "batch norm, unbiased", "L2 normalise")
+    in ("softmax", "cross-entropy", "layer norm", "batch norm, unbiased")
 ]
 
 
@@ -68,8 +68,9 @@ def test_without_any_fact_it_is_longer_and_right(case, spelling):
 @pytest.mark.parametrize(("case", "spelling"), ALL)
 def test_it_is_no_longer_than_what_was_derived(case, spelling):
     backward, after = backward_of(spelling.file)
-    assert operations(case, after) <= operations(case, backward), after.source
-    assert len(after.lines) <= len(backward.lines)
+    mine, old = ((operations(case, b), len(b.lines)) for b in (after, backward))
+    assert mine <= old, after.source  # a line more only where it saves an operation
+    assert mine[0] <= old[0]
 
 
 @pytest.mark.parametrize(("case", "spelling"), FIRST)

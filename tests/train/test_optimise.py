@@ -46,7 +46,7 @@ def test_each_is_that_of_torch(name, options, theirs, clip, backend):
             torch.nn.utils.clip_grad_norm_(leaves.values(), clip / 10)
         other.step()
     losses = made.run((X, Y), chosen, 0, [0.01] * 20)
-    assert losses[-1] == pytest.approx(float(loss), rel=1e-11)
+    assert losses[-1] == pytest.approx(float(loss.detach()), rel=1e-11)
     for key, leaf in leaves.items():
         torch.testing.assert_close(made.parameters[key], leaf.detach(), rtol=1e-10, atol=1e-11)
 

@@ -14,6 +14,7 @@ NARROW = ("float32", "float16", "bfloat16", "float", "half")
 CASTS = ("float", "half", "bfloat16")
 SHAKE = 2.0**-44  # of an entry: some 500 roundings
 FINE = SHAKE / 64
+MIX = -0x61C8864680B583EB  # odd, its bits in no order
 ROUNDED = (  # operations of torch whose result is rounded: none that picks or moves entries
     "add", "sub", "rsub", "mul", "div", "pow", "square", "sqrt", "rsqrt", "reciprocal", "exp",
     "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "tanh", "sinh", "cosh",
@@ -53,12 +54,16 @@ def wide_code(text: str, file: str) -> CodeType:
 def shaken(value: torch.Tensor, by: float = SHAKE) -> torch.Tensor:
     """Return a float64 tensor with its last bits changed; equal entries stay equal.
 
-    The change depends on nothing but the entry's own digits, so ties and zeros are kept.
+    The change depends on nothing but the entry's own digits, so ties and zeros are kept. Entries
+    that differ in one bit alone are changed apart.
     """
     if value.dtype != torch.float64:
         return value
-    digits, _ = torch.frexp(value)
-    return value * (1 + by * torch.sin(digits * 1e6))
+    digits, _ = torch.frexp(value.abs())
+    mixed = digits.view(torch.int64) * MIX
+    mixed = (mixed ^ (mixed >> 31)) * MIX
+    part = (mixed >> 11).double() / 2.0**53  # from -0.5 to 0.5
+    return value * (1 + by * (part + 0.5 * part.sign()))
 
 
 def jumps(large: float, small: float) -> bool:
@@ -66,7 +71,7 @@ def jumps(large: float, small: float) -> bool:
 
     A mask that flips, or 0 / 0, moves a value as far however little is changed.
     """
-    return 0 < large < 8 * small
+    return 0 < large < 2 * small
 
 
 class Shaking(TorchDispatchMode):

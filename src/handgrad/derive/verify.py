@@ -29,6 +29,7 @@ class Rounding:
     def __init__(self, backward: Backward, scope: Mapping[str, Any] | None = None) -> None:
         self.backward = backward
         self.scope = values_of(backward) if scope is None else scope
+        self.eps = torch.finfo(self.scope[backward.start].dtype).eps
 
     @cached_property
     def reach(self) -> dict[str, float]:
@@ -53,7 +54,7 @@ class Rounding:
             if not value.is_floating_point():
                 return value
             by = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            return value * (1 + 2 * torch.finfo(value.dtype).eps * by).to(value)
+            return (value * (1 + 2 * self.eps * by)).to(value)
 
         scope = {name: moved(name, value) for name, value in self.scope.items()}
         with torch.no_grad():

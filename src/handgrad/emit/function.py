@@ -26,6 +26,7 @@ from handgrad.emit.sizes import followed
 from handgrad.emit.text import class_name, written
 from handgrad.emit.vary import Pair, bound
 from handgrad.errors import BadInput, Mismatch
+from handgrad.simplify import simplify
 from handgrad.threads import threads_for
 from handgrad.trace import Trace, trace
 
@@ -162,8 +163,8 @@ def of_lines(found: Trace, name: str, *, strict: bool = False) -> type[Emitted]:
 
 
 def shortest(backward: Backward) -> Backward:
-    """Return the backward pass whose lines are emitted: the place for what shortens them."""
-    return backward
+    """Return the backward pass whose lines are emitted: simplified, its upstream kept."""
+    return simplify(backward, upstream=True)
 
 
 def made(backward: Backward, signature: Signature) -> type[Emitted]:

@@ -37,10 +37,13 @@ class Library:
 def build(source: str, *, flags: tuple[str, ...] = FLAGS) -> Library:
     """Return the library of a C source, from the cache if it has it.
 
+    The variable HANDGRAD_CFLAGS adds flags of the user's.
+
     Raises:
         CannotBuild: there is no compiler, or it failed.
     """
     compiler = find_compiler()
+    flags = (*flags, *os.environ.get("HANDGRAD_CFLAGS", "").split())
     key = key_of(source, flags, compiler)
     try:
         folder = cache_folder()

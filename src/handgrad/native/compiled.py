@@ -35,6 +35,7 @@ def compile(
     optimizer: Optimiser | None = None,
     clip_norm: float | None = None,
     wrt: Iterable[str] | None = None,
+    simplified: bool = False,
     **kwargs: Any,
 ) -> Compiled:
     """Compile a training step: forward pass, derived backward pass and update.
@@ -48,6 +49,7 @@ def compile(
         clip_norm: the greatest norm that all gradients together may have.
         wrt: names of the parameters; by default the tensors that require a gradient, a module's
             parameters, or else all of floating point.
+        simplified: cut the backward pass short first, which takes longer to compile.
         **kwargs: more arguments.
 
     Raises:
@@ -56,7 +58,12 @@ def compile(
     given = tensors_of(forward, args, kwargs)
     wanted = list(wrt) if wrt is not None else parameters_of(forward, given)
     traced = trace(forward, *args, wrt=wanted, **kwargs)
-    return from_backward(derive(traced), given, Rule(optimizer or SGD(), clip_norm))
+    backward = derive(traced)
+    if simplified:
+        from handgrad.simplify import simplify
+
+        backward = simplify(backward)
+    return from_backward(backward, given, Rule(optimizer or SGD(), clip_norm))
 
 
 def tensors_of(forward: Any, args: Any, kwargs: Any) -> dict[str, Tensor]:

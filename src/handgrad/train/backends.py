@@ -75,7 +75,9 @@ class Backend:
         if self.data is None:
             X, Y = (part.contiguous() if self.most > 1 else part for part in examples)
             self.data = {"Xb": X, "Yb": Y}
-        numbers = [self.optimiser.numbers(first + k + 1, rate) for k, rate in enumerate(rates)]
+        numbers: list[Mapping[str, float]] = [
+            self.optimiser.numbers(first + k + 1, rate) for k, rate in enumerate(rates)
+        ]
         losses = torch.zeros(len(numbers), dtype=torch.float64)
         done = self.engine.run(self.data, chosen, numbers, losses)
         return losses[:done].tolist()

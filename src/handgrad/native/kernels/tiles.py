@@ -74,7 +74,8 @@ def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Stri
         m: how many rows.
         n: how many columns.
         depth: how many products each entry sums.
-        whole: the columns may be made twice where vectors overlap at the end.
+        whole: at the end, columns are made twice by vectors that overlap; else the operand has
+            whole vectors, and what is too much is not stored.
     """
     unit = lanes(ctype)
     count = -(-n // unit)
@@ -82,6 +83,8 @@ def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Stri
     for widest in range(1, min(count, 6) + 1):
         parts = -(-count // widest)
         widths = [count // parts + (k < count % parts) for k in range(parts)]
+        if whole and widths[-1] * unit > n:
+            continue  # the last vectors would reach beyond what there is
         chosen = [best_rows(m, width, depth) for width in widths]
         options.append((sum(cost for cost, _ in chosen), widths, [rows for _, rows in chosen]))
     _, widths, many = min(options)
@@ -89,7 +92,7 @@ def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Stri
     for width, rows in zip(widths, many, strict=True):
         over = column + width * unit - n
         begin, part = column, 0
-        if over > 0 and whole and width * unit <= n:
+        if over > 0 and whole:
             begin = n - width * unit
         elif over > 0:
             part = unit - over

@@ -132,7 +132,7 @@ class ProductWriter:
         b_position = p.b.args[1][0]
         b_step, n_step = step_of(b_position, p.k) or 0, step_of(b_position, p.n)
         unit = padded(1, self.ctype)
-        copied = n_step != 1 or n < unit
+        copied = n_step != 1 or n < unit or bool(p.more and n % unit)
         lines = self.copy(n, depth, n_step or 0, b_step) if copied else []
         a_row = 0 if p.m is None else step_of(p.a.args[1][0], p.m)
         c_row = 0 if p.m is None else step_of(p.c, p.m)

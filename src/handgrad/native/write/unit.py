@@ -92,6 +92,7 @@ class Writing:
         self.copies = {n: a for n, a in self.outputs.items() if self.home[a] != f"out:{n}"}
         self.names = named(self.home, self.slots)
         self.offsets, self.size = arena(groups, self.home)
+        self.rooms = list(self.offsets)
         self.tiles: set[Tile] = set()
         self.scratch = 0
 
@@ -112,7 +113,8 @@ class Writing:
         kernels = "\n".join(head_lines()) + "\n"
         for tile in sorted(self.tiles):
             kernels += "\n" + "\n".join(tile_lines(tile)) + "\n"
-        source = "\n".join([head, kernels, "\n\n".join(functions), "", self.entry_point()])
+        parts = [head, kernels, "\n\n".join(functions), "", self.places(), self.entry_point()]
+        source = "\n".join(parts)
         size = self.size + self.scratch
         return Unit(source, self.slots, tuple(self.hypers), size, self.outputs)
 
@@ -171,6 +173,24 @@ class Writing:
             seen[name] = f"{constant}{array.ctype} *restrict {name}"
         return ", ".join([*seen.values(), "const double *restrict hyper", "char *restrict scratch"])
 
+    def places(self) -> str:
+        """Write where the step's own arrays stand: apart, where a sanitizer checks bounds."""
+        apart = [
+            f"static _Alignas(64) char room{k}[{max(a.numel, 1) * SIZES[a.ctype]}];"
+            for k, a in enumerate(self.rooms)
+        ]
+        return "\n".join(
+            [
+                "#ifdef __SANITIZE_ADDRESS__",
+                *apart,
+                "#define ROOM(place, offset) (void *)room##place",
+                "#else",
+                "#define ROOM(place, offset) (void *)(arena + offset)",
+                "#endif",
+                "",
+            ]
+        )
+
     def call(self, place: int, group: Group) -> str:
         """Write the call of a group's function."""
         given: dict[str, str] = {}
@@ -179,7 +199,7 @@ class Writing:
             if slot:
                 text = f"slots[{self.slots.index(slot)}]"
             else:
-                text = f"(void *)(arena + {self.offsets[array]})"
+                text = f"ROOM({self.rooms.index(array)}, {self.offsets[array]})"
             given[self.names[array]] = text
         return f"part{place}({', '.join([*given.values(), 'hyper', f'arena + {self.size}'])});"
 
