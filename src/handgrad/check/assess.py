@@ -13,7 +13,7 @@ from handgrad.check.branches import untested
 from handgrad.check.compare import notebook, verdict_of
 from handgrad.check.culprit import first_of_dtype
 from handgrad.check.diagnose import diagnose, diagnose_error, facts
-from handgrad.check.judge import Judge, Local
+from handgrad.check.judge import Judge, Local, distance
 from handgrad.check.pack import type_name
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
 from handgrad.check.run import Failure, Write
@@ -223,7 +223,7 @@ class Assessor:
             return replace(
                 row, verdict=Verdict.CORRECT, inherits=True, note="inherits a mistake above"
             )
-        if self.right_in_double(name):
+        if self.right_in_double(name) or self.is_noise(name, given):
             return replace(row, verdict=Verdict.ROUNDING)
         return replace(row, verdict=Verdict.UNCONFIRMED, note=f"right alone, {note} as it ran")
 
@@ -237,6 +237,14 @@ class Assessor:
         verdict, _ = verdict_of(again, self.exact, self.exact, self.scale)
         zero = verdict is Verdict.UNTESTED and not bool(self.exact.any())
         return verdict.good or zero  # of a zero, a narrow dtype shows its noise alone
+
+    def is_noise(self, name: str, given: torch.Tensor) -> bool:
+        """Tell whether a value is off by no more than float64 itself is, computed as it was."""
+        value = given if given.dtype == torch.float64 else self.judge.in_double.get(name)
+        if self.exact.dtype != torch.float64 or not isinstance(value, torch.Tensor):
+            return False
+        off = distance(value, self.exact)
+        return 0 < off <= self.judge.moved_as_it_ran(name)
 
     def shared_memory(self, name: str) -> tuple[Write, Diagnosis] | None:
         """Return the write that also changed a forward value or another gradient, if one did."""

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 
 from handgrad.check.report import Report, Row, Verdict
-from handgrad.check.scale import in_double, largest, scales
+from handgrad.check.scale import DOUBLE, in_double, largest, scales
 from handgrad.errors import BadInput
 from handgrad.trace import Trace
 
 FACTOR = 8.0  # calibrated: on 3,750 correct float32 gradients the ratio was at most 6.0
-DOUBLE = 1e-9  # of the summands' magnitude, in float64
 
 
 def check_tensors(trace: Trace, gradients: Mapping[str, Any]) -> Report:

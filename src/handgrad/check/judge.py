@@ -173,6 +173,27 @@ class Judge:
         exact = {"d" + n: g for n, g in in_double(self.trace).items()}
         return self.runner.whole(self.points[0], {n: exact[n] for n in self.run.supplied})
 
+    @cached_property
+    def shaken_runs(self) -> list[Mapping[str, Any]]:
+        """Return every name after the backward pass ran in float64 with last bits changed."""
+        if not self.points:
+            return []
+        exact, made = in_double(self.trace), []
+        for by in (SHAKE, FINE):
+            point = self.shaken_at(self.points[0], by)
+            with Shaking(by):
+                given = {n: shaken(exact[n[1:]], by) for n in self.run.supplied}
+                made.append(self.runner.whole(point, given))
+        return made
+
+    def moved_as_it_ran(self, name: str) -> float:
+        """Return how much of a gradient as it ran in float64 may be rounding."""
+        steady, shaken_runs = self.in_double.get(name), [r.get(name) for r in self.shaken_runs]
+        if not all(isinstance(v, torch.Tensor) for v in (steady, *shaken_runs)):
+            return 0.0
+        far = [distance(v, steady) for v in shaken_runs]
+        return 0.0 if not far or jumps(*far) else far[0]
+
     def primal(self, name: str) -> str | None:
         """Return the forward name of a gradient's name, None if it is no gradient."""
         if not name.startswith("d"):

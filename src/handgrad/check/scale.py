@@ -17,6 +17,7 @@ from handgrad.spell import spell
 from handgrad.trace import Trace
 
 ADDITIVE = ("add", "sub", "neg", "sum")
+DOUBLE = 1e-9  # of the summands' magnitude, in float64: what rounding may come to
 SIGNS = 7  # the seed of the signs
 
 
@@ -52,14 +53,15 @@ def unsteady(backward: Backward) -> dict[str, float]:
     """Return for each primal how large its summands seem, by how far changed last bits move it.
 
     What cancels in one gradient is noise in those that come from it; this sees it there too, and
-    what cancels inside a line.
+    what cancels inside a line. A float64 gradient has as much more room as it moves, no more.
     """
+    double = backward.trace.upstream.dtype == torch.float64
     steady, coarse, fine = (in_steps(backward, by) for by in (0.0, SHAKE, FINE))
     found = {}
     for name, value in steady.items():
         large, small = (largest(value - other[name]) for other in (coarse, fine))
         if math.isfinite(large) and not jumps(large, small):
-            found[name] = large / SHAKE
+            found[name] = large / (DOUBLE if double else SHAKE)
     return found
 
 

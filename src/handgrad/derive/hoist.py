@@ -33,9 +33,13 @@ class Hoist:
             if isinstance(arg, Item):
                 key: Any = ("item", self.key(arg.call), arg.position)
             else:
-                key = (arg.op.name, *((name, self.key(part)) for name, part in arg.args.items()))
+                key = (arg.op.name, *self.parts(arg))
             self.keys[id(arg)] = hash(key), key
         return self.keys[id(arg)][0]
+
+    def parts(self, call: Call) -> tuple[Any, ...]:
+        """Return the keys of a call's arguments."""
+        return tuple((name, self.key(part)) for name, part in call.args.items())
 
     def shared(self, roots: list[Expr]) -> list[Expr]:
         """Return the costly parts that appear in more than one place, inner ones first."""

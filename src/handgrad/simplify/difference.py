@@ -124,7 +124,14 @@ def without_start(poly: Poly, start: str) -> Poly:
 def compared(reading: Reading, name: str, truth: Poly, yours: Poly) -> Difference | None:
     """Return the difference between a hand-written normal form and the derived one."""
     vocabulary = reading.vocabulary
-    refold = Refold(reading.ring, vocabulary, reading.shown)
+    own = {
+        reading.sizes.find(axis): f"{name[1:]}.shape[{k}]"
+        for k, axis in enumerate(reading.sizes.named.get(name[1:], ()))
+        if axis
+    }
+    counted = {reading.sizes.find(axis) for axis in reading.sizes.tied.values()}
+    own = {axis: text for axis, text in own.items() if axis not in counted}
+    refold = Refold(reading.ring, vocabulary, {**reading.shown, **own})
     names = reading.lowering.names
     words = [names[word.name] for word in vocabulary.words if word.name in names]
     rest = reading.facts.reduce(truth - yours)

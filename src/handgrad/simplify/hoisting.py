@@ -9,8 +9,23 @@ from handgrad.derive import BackwardLine
 from handgrad.derive.hoist import Hoist
 from handgrad.ir import Call, Expr, Line, Name, children, names
 from handgrad.simplify.count import count
+from handgrad.simplify.layout import permuted
 from handgrad.spell import spell
 from handgrad.trace import Trace
+
+
+MANY = 3  # a reshape that is written so often gets a name
+
+
+class Alike(Hoist):
+    """Sums and products are the same whichever operand comes first: so is what they give."""
+
+    def parts(self, call: Call) -> tuple[Any, ...]:
+        """Return the keys of a call's arguments, in an order of their own where both are alike."""
+        found = super().parts(call)
+        if call.op.index in ("y[I] = a[I] * b[I]", "y[I] = a[I] + b[I]"):
+            return tuple(sorted((key for _, key in found), key=str))
+        return found
 
 
 def hoisted(
@@ -24,7 +39,7 @@ def hoisted(
         linear: the names that are cotangents.
         taken: names that are not free.
     """
-    hoist = Hoist()
+    hoist = Alike()
     named: dict[Any, Name] = {}
     parts: list[tuple[Expr, str]] = []
     for part in repeated(hoist, [each.line.expr for each in lines]):
@@ -85,14 +100,15 @@ def repeated(hoist: Hoist, roots: list[Expr]) -> list[Expr]:
 
     for root in roots:
         visit(root)
-    return [node for key, node in first.items() if uses[key] > 1 and worth(node)]
+    return [node for key, node in first.items() if uses[key] > 1 and worth(node, uses[key])]
 
 
-def worth(node: Expr) -> bool:
-    """Tell whether a part does a tensor operation."""
-    if not isinstance(node, Call) or node.op.several or not node.op.rules:
+def worth(node: Expr, uses: int) -> bool:
+    """Tell whether a name for a part saves tensor operations, or many reshapes."""
+    if not isinstance(node, Call) or node.op.several or node.op.random:
         return False
-    return count(spell(node)) > 0
+    views = node.op.index is None and permuted(node) is None and uses >= MANY
+    return count(spell(node)) > 0 or (views and bool(node.op.rules))
 
 
 def keys(hoist: Hoist, root: Expr) -> set[Any]:

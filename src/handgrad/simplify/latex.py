@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ast
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from handgrad.derive import BackwardLine
 from handgrad.ir import Expr
 from handgrad.simplify.notation import Notation
+from handgrad.simplify.program import Reading
 from handgrad.simplify.scope import Scope
 from handgrad.simplify.steps import Step, checked
 from handgrad.simplify.tex import escaped, number
-
-if TYPE_CHECKING:
-    from handgrad.simplify.result import Simplified
 
 DOCUMENT = r"""\documentclass{article}
 %% Written by handgrad; every gradient was compared with autograd's.
@@ -45,16 +43,23 @@ ABOUT = (
 )
 
 
-def latex(simplified: Simplified) -> str:
-    """Return the derivation as a document that needs nothing but amsmath."""
-    writer = Writer(simplified)
-    steps = tuple(step for step in simplified.steps if step.before != step.after)
+def latex(reading: Reading, lines: tuple[BackwardLine, ...], taken: tuple[Step, ...]) -> str:
+    """Return the derivation as a document that needs nothing but amsmath.
+
+    Args:
+        reading: what was simplified.
+        lines: what it became.
+        taken: the steps.
+    """
+    trace = reading.backward.trace
+    writer = Writer(reading, lines)
+    steps = tuple(step for step in taken if step.before != step.after)
     parts = [writer.part(list(g)) for _, g in groupby(steps, key=lambda step: step.name)]
-    scalar = simplified.trace.upstream.ndim == 0
-    what = f"the scalar {escaped(simplified.trace.output)}" if scalar else "any scalar made of it"
+    scalar = trace.upstream.ndim == 0
+    what = f"the scalar {escaped(trace.output)}" if scalar else "any scalar made of it"
     about = ABOUT % {"what": what, "checked": escaped(checked(steps))}
-    result = [writer.equation(each.line.text) for each in simplified.lines]
-    output = rf"\texttt{{{escaped(simplified.trace.output)}}}"
+    result = [writer.equation(each.line.text) for each in lines]
+    output = rf"\texttt{{{escaped(trace.output)}}}"
     whole = {"output": output, "about": about, "parts": "\n\n".join(parts)}
     return DOCUMENT % {**whole, "result": " \\\\\n".join(result)}
 
@@ -62,15 +67,13 @@ def latex(simplified: Simplified) -> str:
 class Writer:
     """Texts of a derivation as formulas."""
 
-    def __init__(self, simplified: Simplified) -> None:
-        reading, trace = simplified.reading, simplified.trace
-        self.scope = Scope(trace, simplified.start, [*simplified.before.lines, *simplified.lines])
+    def __init__(self, reading: Reading, lines: tuple[BackwardLine, ...]) -> None:
+        trace, both = reading.backward.trace, (*reading.backward.lines, *lines)
+        self.scope = Scope(trace, reading.start, both)
         self.sizes, self.shown = reading.sizes, reading.shown
         taken = {*trace.values, *trace.program.scalars}
         self.notation = Notation(trace.values, taken, self.size)
-        self.own = {
-            each.name: each.line.expr for each in (*simplified.before.lines, *simplified.lines)
-        }
+        self.own = {each.name: each.line.expr for each in both}
 
     def size(self, expr: Expr, axis: int) -> str:
         """Return the text of the size of an axis."""

@@ -57,7 +57,7 @@ def one_hot(lowering: Lowering, label: Arg, size: str) -> Poly | None:
     if not isinstance(label, Name | Call | Item) or not size:
         return None
     base, kept = unstretched(label)
-    name = f"[one_hot {spell(base)}]"
+    name = f"[one_hot {spell(base)}, {size}]"  # the same labels may be of two sets of classes
     axes = (*lowering.sizes.axes(base), size)
     ring = lowering.ring
     ring.texts[name] = spell(base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
 from handgrad.simplify.count import count
@@ -15,6 +15,7 @@ from handgrad.simplify.sizes import is_size, names_in
 from handgrad.simplify.text import (
     ATOM,
     POWER,
+    PRODUCT,
     SUM,
     UNARY,
     Piece,
@@ -153,6 +154,10 @@ class Refold:
             piece = self.product(key, -c if minus else c, [], rank)
             if piece is None:
                 return None
+            if piece.text[0] == "-" and piece.level >= PRODUCT:
+                saved = not piece.text[1].isdigit()
+                piece = replace(piece, text=piece.text[1:], cost=piece.cost - saved)
+                minus = not minus
             terms.append((minus, piece))
         return joined(terms)
 

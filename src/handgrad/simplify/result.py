@@ -46,7 +46,7 @@ class Simplified(Backward):
         """Return the derivation in index notation, as LaTeX."""
         from handgrad.simplify.latex import latex
 
-        return latex(self)
+        return latex(self.reading, self.lines, self.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the lines and steps as plain data."""

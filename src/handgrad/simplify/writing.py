@@ -57,15 +57,24 @@ class Writing:
         taken |= {each.name for each in self.reading.backward.lines}
         return hoisted(trace, lines, set(self.reading.lowering.upstream), taken)
 
-    def refold(self, primal: str = "", extra: tuple[Word, ...] = ()) -> Refold:
-        """Return a printer whose words are the names assigned so far."""
+    def unmade(self) -> set[str]:
+        """Return the names of forward parts that have no line yet."""
+        lines = self.reading.backward.lines
+        known = self.emitted | self.reading.lowering.upstream
+        return {each.name for each in lines if not each.primal} - known
+
+    def refold(
+        self, primal: str = "", extra: tuple[Word, ...] = (), *, parts: bool = True
+    ) -> Refold:
+        """Return a printer whose words are the names assigned so far, and forward parts."""
         reading = self.reading
         late = {n for n in reading.lowered if n not in self.emitted}
         if self.textbook:
             late |= set(reading.lowered)
         vocabulary = Vocabulary()
         for word in (*reading.vocabulary.words, *extra):
-            if word.name not in late or word in extra or word.name not in reading.lowering.upstream:
+            part = word.name not in reading.lowering.upstream and parts
+            if word.name not in late or word in extra or part:
                 vocabulary.add(word)
         return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
 
@@ -185,6 +194,9 @@ class Writing:
         plain = self.line(refold, low, poly, rank)
         if plain is not None:
             found.append([plain])
+            if not self.unmade().isdisjoint(names(plain.line.expr)):
+                own = self.line(self.refold(low.line.primal, parts=False), low, poly, rank)
+                found += [] if own is None else [[own]]
         extra = self.helpers(low, poly)
         for words in [extra, *([w] for w in extra if len(extra) > 1)]:
             if not words:

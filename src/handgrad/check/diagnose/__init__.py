@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from handgrad.check.diagnose.algebra import missing_term
 from handgrad.check.diagnose.case import Case
 from handgrad.check.diagnose.factors import drawn_anew, flipped, offset, scaled
 from handgrad.check.diagnose.facts import facts
@@ -59,6 +60,7 @@ SUSPECTS: tuple[Suspect, ...] = (
     diagonal_only,
     scrambled,
     broken_derived,
+    missing_term,
 )
 
 
