@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -150,3 +151,13 @@ def test_there_is_colour_on_a_terminal_unless_it_is_refused(refused, net, monkey
 def test_help_has_examples(capsys):
     assert main(["simplify", "--help"]) == 0
     assert "handgrad simplify net.py --steps" in capsys.readouterr().out
+
+
+def test_the_page_shows_what_is_printed(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "simplify.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"With this `net.py`\n\n```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "net.py"
+    path.write_text(source, encoding="utf-8")
+    assert main(["simplify", str(path), "--steps"]) == 0
+    assert capsys.readouterr().out == shown

@@ -21,12 +21,15 @@ def test_the_suite_is_clean(name, tmp_path):
         [gcc, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     )
     library = found.stdout.strip()
+    exceptions = subprocess.run(
+        [gcc, "-print-file-name=libstdc++.so"], capture_output=True, text=True, check=True
+    )
     if not Path(library).is_absolute():
         pytest.skip("no address sanitizer")
     env = {
         **os.environ,
         "CC": gcc,
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": f"{library} {exceptions.stdout.strip()}",
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=77",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=77",
         "HANDGRAD_CFLAGS": "-fsanitize=address,undefined -fno-sanitize-recover=all -O1",

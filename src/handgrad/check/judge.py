@@ -188,11 +188,12 @@ class Judge:
 
     def moved_as_it_ran(self, name: str) -> float:
         """Return how much of a gradient as it ran in float64 may be rounding."""
-        steady, shaken_runs = self.in_double.get(name), [r.get(name) for r in self.shaken_runs]
-        if not all(isinstance(v, torch.Tensor) for v in (steady, *shaken_runs)):
+        found = [run.get(name) for run in (self.in_double, *self.shaken_runs)]
+        tensors = [value for value in found if isinstance(value, torch.Tensor)]
+        if len(tensors) < 3:
             return 0.0
-        far = [distance(v, steady) for v in shaken_runs]
-        return 0.0 if not far or jumps(*far) else far[0]
+        far = [distance(value, tensors[0]) for value in tensors[1:]]
+        return 0.0 if jumps(*far) else far[0]
 
     def primal(self, name: str) -> str | None:
         """Return the forward name of a gradient's name, None if it is no gradient."""

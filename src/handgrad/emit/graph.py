@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,12 @@ import torch.nn.functional as F
 from handgrad.derive import Backward
 from handgrad.derive.backward import names_in_text
 from handgrad.derive.hoist import Hoist, inside
-from handgrad.index import parse, reduction
+from handgrad.emit.effort import passes
+from handgrad.index import parse
 from handgrad.ir import Call, Expr, Item, Line, Name, operands
 from handgrad.spell import spell
 
 Place = tuple[int, int]
-SMALLER = 32  # times smaller than what it is made from: worth its bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Node:
         storage: a number for the memory that holds it; views share one.
         size: bytes of that memory.
         again: it may be made a second time.
-        tiny: it sums up something far larger, so keeping it costs less than making it again.
+        effort: bytes of the passes over memory that it takes to make it.
     """
 
     key: Any
@@ -44,7 +43,7 @@ class Node:
     storage: int
     size: int
     again: bool
-    tiny: bool = False
+    effort: int = 0
 
 
 class Graph:
@@ -117,9 +116,11 @@ class Graph:
         storage = value.untyped_storage()
         again = not isinstance(expr, Name) and not fixed(expr)
         memory = storage.data_ptr() if storage.nbytes() else -len(self.nodes) - 1
-        largest = max((self.nodes[other].size for other in reads), default=0)
-        tiny = reduces(expr) and SMALLER * storage.nbytes() <= largest
-        self.nodes[key] = Node(key, name, expr, reads, place, memory, storage.nbytes(), again, tiny)
+        view = any(self.nodes[other].storage == memory for other in reads)
+        most = max([storage.nbytes(), *(self.nodes[other].size for other in reads)])
+        effort = 0 if view else passes(expr) * most
+        size = storage.nbytes()
+        self.nodes[key] = Node(key, name, expr, reads, place, memory, size, again, effort)
 
     def operands(self, expr: Expr) -> Iterator[Any]:
         """Yield the keys of the tensors that an expression reads for their values."""
@@ -218,13 +219,6 @@ def made_by(line: Line) -> list[tuple[str, Expr]]:
         return [(line.target, line.expr)]
     assert isinstance(line.expr, Call)
     return [(target, Item(line.expr, place)) for place, target in enumerate(line.targets)]
-
-
-def reduces(expr: Expr) -> bool:
-    """Tell whether an op is a reduction and nothing else."""
-    if not isinstance(expr, Call) or expr.op.index is None:
-        return False
-    return any(reduction(node) for node in ast.walk(parse(expr.op.index).value))
 
 
 def fixed(expr: Expr) -> bool:

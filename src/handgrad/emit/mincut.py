@@ -16,7 +16,7 @@ GIVEN, WANTED = ("given",), ("wanted",)
 def cheapest_cut(
     costs: Mapping[N, int],
     reads: Mapping[N, Iterable[N]],
-    given: Iterable[N],
+    again: Mapping[N, int],
     wanted: Iterable[N],
 ) -> set[N]:
     """Return the nodes to keep, of least total cost, from which all that is wanted can be made.
@@ -26,18 +26,18 @@ def cheapest_cut(
     Args:
         costs: what keeping each node costs.
         reads: what each node is made from.
-        given: nodes that cannot be made from others again.
+        again: what making each node again costs; one that is not here cannot be made again.
         wanted: nodes that must be there in the end.
     """
-    never = sum(costs.values()) + 1
+    never = sum(costs.values()) + sum(again.values()) + 1
     edges: Edges = {GIVEN: {}, WANTED: {}}
     for node, cost in costs.items():
         connect(edges, ("in", node), ("out", node), cost)
     for node, sources in reads.items():
         for source in sources:
             connect(edges, ("out", source), ("in", node), never)
-    for node in given:
-        connect(edges, GIVEN, ("in", node), never)
+    for node in costs:  # cut where the node is made again: then its price is paid
+        connect(edges, GIVEN, ("in", node), again.get(node, never))
     for node in wanted:
         connect(edges, ("out", node), WANTED, never)
     saturate(edges)

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from handgrad.emit.effort import WORTH
 from handgrad.emit.graph import Graph, Node
 from handgrad.emit.mincut import cheapest_cut
 from handgrad.ir import Name
 from handgrad.trace import Trace
 
 BYTE = 2**20  # one byte more outweighs any number of tensors more
+MOVED = 2**10  # tensors: what forward would compute for backward alone
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ def choose(graph: Graph, taken: Iterable[str]) -> Residuals:
     """Choose what to save: a cheapest cut between the inputs and what backward reads.
 
     Bytes are counted as autograd's hooks would: the memory of each tensor once, shared by its
-    views. An input that autograd would keep costs nothing: it stays alive either way. Of equal
-    sizes fewer tensors are better, then less that is made again. Tiny sums are not made again,
-    unless that keeps more bytes than autograd does.
+    views. An input that autograd would keep costs nothing: it stays alive either way. Making a
+    tensor again costs bytes too, for each pass over memory, unless that keeps more bytes than
+    autograd does. Of equal costs fewer tensors are better, then less that is made again.
 
     Args:
         graph: the tensors there are.
@@ -55,47 +57,58 @@ def choose(graph: Graph, taken: Iterable[str]) -> Residuals:
     memory = {name: place.untyped_storage().data_ptr() for name, place in places.items()}
     free = {name for name, place in memory.items() if place in theirs}
     inner = sum(size for place, size in theirs.items() if place not in memory.values())
-    kept = cut(graph, groups, free, sums=False)
+    kept = cut(graph, groups, free, WORTH)
     if inner < sum(size_of(groups[storage], free) for storage in kept):
-        kept = cut(graph, groups, free, sums=True)
+        kept = cut(graph, groups, free, None)
     return settled(graph, {s: groups[s] for s in kept}, set(taken))
 
 
-def cut(graph: Graph, groups: dict[int, list[Node]], free: set[str], sums: bool) -> set[int]:
+def cut(
+    graph: Graph, groups: dict[int, list[Node]], free: set[str], worth: int | None
+) -> set[int]:
     """Return the memories to keep.
 
     Args:
         graph: the tensors there are.
         groups: the tensors that share each memory.
         free: the inputs that cost nothing.
-        sums: whether tiny sums are made again too.
+        worth: how many passes over memory cost as much as keeping it; None if they cost nothing.
     """
     home = {node.key: storage for storage, many in groups.items() for node in many}
     reads = {
         storage: {home[key] for node in many for key in node.reads} - {storage}
         for storage, many in groups.items()
     }
-    given = [s for s, many in groups.items() if any(once(graph, n, sums) for n in many)]
+    again = {
+        storage: sum(price(graph, node, worth) for node in many)
+        for storage, many in groups.items()
+        if not any(once(graph, node) for node in many)
+    }
     return cheapest_cut(
-        {storage: cost(many, free) for storage, many in groups.items()},
-        {storage: sources for storage, sources in reads.items() if storage not in given},
-        given,
+        {storage: cost(graph, many, free) for storage, many in groups.items()},
+        {storage: sources for storage, sources in reads.items() if storage in again},
+        again,
         {home[key] for key in graph.wanted},
     )
 
 
-def once(graph: Graph, node: Node, sums: bool) -> bool:
+def once(graph: Graph, node: Node) -> bool:
     """Tell whether a tensor cannot be made again: an input, or costly and there already."""
     if isinstance(node.expr, Name):
         return True
-    again = node.again and (sums or not node.tiny)
-    return not again and (graph.in_forward(node.key) or not node.reads)
+    return not node.again and (graph.in_forward(node.key) or not node.reads)
 
 
-def cost(group: list[Node], free: set[str]) -> int:
+def price(graph: Graph, node: Node, worth: int | None) -> int:
+    """Return the cost of making a tensor again; what forward does not make is made once anyway."""
+    return BYTE * node.effort // worth if worth and graph.in_forward(node.key) else 0
+
+
+def cost(graph: Graph, group: list[Node], free: set[str]) -> int:
     """Return the cost of keeping the memory that some tensors share."""
+    forward = any(graph.in_forward(node.key) for node in group)
     named = any(node.name for node in group)
-    return size_of(group, free) * BYTE + (1 if named else 3)
+    return size_of(group, free) * BYTE + (1 if forward and named else 3 if forward else MOVED)
 
 
 def size_of(group: list[Node], free: set[str]) -> int:

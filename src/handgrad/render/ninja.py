@@ -11,7 +11,7 @@ from handgrad.emit.pytorch import written
 from handgrad.ninja import Exercise, Form, InOneGo, Journey, LineByLine, Plan, Setup, Trained
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.plain import derivation
-from handgrad.render.words import bracketed, counted
+from handgrad.render.words import bracketed, counted, in_short
 from handgrad.simplify.steps import checked
 from handgrad.train import Race, Training
 
@@ -149,9 +149,11 @@ def in_one_go(result: InOneGo) -> list[Block]:
         code(result.form),
         compared((result.form.row,)),
         Paragraph(
-            f"The way there, in {counted(len(result.steps), 'step')}. {checked(result.steps)}"
+            "The way there, each small step with the facts that it uses. Of a file of these lines, "
+            f"`handgrad simplify FILE --steps` shows all {len(result.steps)} steps. "
+            f"{checked(result.steps)}"
         ),
-        Code(derivation(result.steps).rstrip()),
+        Code(derivation(in_short(result.steps)).rstrip()),
     ]
     if result.library:
         blocks += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Described = tuple[str, tuple[int, ...], str]
 
+PLAIN = ("put in ", "multiply out", "it stretches", "the same with")
 NOTES = {
     "detach": "no gradient flows back through this detach",
     "cut": "no gradient flows back through this line",
@@ -92,6 +94,17 @@ def by_line(steps: Iterable[Step]) -> list[list[Step]]:
     """Return the steps of each line that changes."""
     changing = (step for step in steps if step.before != step.after)
     return [list(group) for _, group in groupby(changing, key=lambda step: step.name)]
+
+
+def in_short(steps: Iterable[Step]) -> list[Step]:
+    """Return one step for each line that changes, with the facts that its steps use."""
+    found = []
+    for many in by_line(steps):
+        facts = [step.because for step in many if not step.because.startswith(PLAIN)]
+        because = "; ".join(dict.fromkeys(facts)) or "put together"
+        sets = min(step.sets for step in many)
+        found.append(replace(many[0], after=many[-1].after, because=because, sets=sets))
+    return found
 
 
 def checked(result: Simplified) -> str:

@@ -177,8 +177,8 @@ class Refold:
         if over is None or under is None:
             return None
         top, bottom = coefficient_pieces(c, self.sizes)
-        if minus and bottom and not top:
-            top, bottom = [Piece(f"1/{bottom[0].at(ATOM)}", 11, 0)], []
+        if bottom and not top and (minus or not (over or inner)):
+            top, bottom = [Piece(f"1/{bottom[0].at(ATOM)}", PRODUCT, 0)], []
         parts = [*top, *over, *inner]
         if minus:
             parts = negated(parts, top)

@@ -91,10 +91,19 @@ def simplify(
     textbook = form == "textbook"
     reading = Reading(backward, frozenset(without), share=not textbook)
     reading.read()
-    unit = is_unit(backward) if upstream is None else not upstream
-    writing = Writing(reading, unit, textbook)
+    result = written(reading, is_unit(backward) if upstream is None else not upstream)
+    with threads_for(backward.trace.values.values()):
+        leaves = {each.primal for each in result.lines} & set(backward.trace.leaves)
+        verify(result, leaves, backward)
+    return result
+
+
+def written(reading: Reading, unit: bool) -> Simplified:
+    """Write the lines of what was read."""
+    backward = reading.backward
+    writing = Writing(reading, unit, textbook=not reading.share)
     lines = writing.write()
-    result = Simplified(
+    return Simplified(
         backward.trace,
         lines,
         tuple(o for o in backward.opaque if o[1] in {each.forward for each in lines}),
@@ -105,10 +114,6 @@ def simplify(
         facts=tuple(reading.facts.texts),
         refused=tuple(writing.refused),
     )
-    with threads_for(backward.trace.values.values()):
-        leaves = {each.primal for each in lines} & set(backward.trace.leaves)
-        verify(result, leaves, backward)
-    return result
 
 
 def is_unit(backward: Backward) -> bool:
