@@ -160,7 +160,19 @@ def affine(ring: Ring) -> dict[Node, list[tuple[Node, Fraction, Fraction]]]:
 
 def in_terms_of(ring: Ring, basis: str) -> dict[Node, tuple[Fraction, Fraction]]:
     """Return every power of an atom that is a number times a basis atom plus a number."""
-    graph = affine(ring)
+    state = (len(ring.means), len(ring.made))
+    if ring.related.get("") != state:
+        ring.related.clear()
+        ring.related[""] = state
+    if basis not in ring.related:
+        ring.related[basis] = reached(affine(ring), basis)
+    return ring.related[basis]
+
+
+def reached(
+    graph: dict[Node, list[tuple[Node, Fraction, Fraction]]], basis: str
+) -> dict[Node, tuple[Fraction, Fraction]]:
+    """Follow the relations between atoms from one of them."""
     found: dict[Node, tuple[Fraction, Fraction]] = {(basis, 1): (Fraction(1), Fraction(0))}
     todo: list[Node] = [(basis, 1)]
     while todo:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from handgrad.simplify.coefficient import ONE, Coefficient, constant, ratio
 from handgrad.simplify.normal import ABSENT, EMPTY, Key, Poly, atom, bound_count, monomial, number
@@ -44,6 +45,7 @@ class Ring:
         means: for each named sum, what it is in terms of other atoms.
         positive: atoms known to be above zero wherever the program has a value.
         linear: upstream gradients: a product with one of them is multiplied out.
+        related: for atoms, those that are a number times them plus a number; as found so far.
         open_exponents: write out the names that are differences in what is exponentiated.
         divided: atoms that a forward line divides by: they are not 0.
         hidden: atoms that are minus infinity under a condition: its atom, labels, and whether
@@ -66,6 +68,7 @@ class Ring:
         default_factory=dict[str, "tuple[str, tuple[int, ...], bool]"]
     )
     ahead: bool = True
+    related: dict[str, Any] = field(default_factory=dict[str, Any])
     open_exponents: bool = False
     divided: set[str] = field(default_factory=set[str])
     disguise: Callable[[Poly], Poly] = lambda poly: poly
