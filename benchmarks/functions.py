@@ -2,15 +2,20 @@
 
 For six layers written in small plain steps: the bytes that each keeps for backward, and the time of
 forward and backward as a ratio to eager autograd, in one run: the contenders take turns, the ratio
-is taken within each round, printed are the median and 80 % of the rounds. One thread.
+is taken within each round, printed are the median and 80 % of the rounds. One thread, and its CPU
+time, so that what else the machine does counts less.
 
 Bytes are those of every memory that autograd's hooks see, once, and in brackets without the inputs,
-which are alive either way. Run: python benchmarks/functions.py [--no-compile] [--json out.json]
+which are alive either way.
+
+Run: python benchmarks/functions.py [--no-compile] [--json out.json] [--write docs/functions.md]
 """
 
 import argparse
 import gc
 import json
+import os
+import platform
 import statistics
 import sys
 import time
@@ -215,6 +220,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each row")
     parser.add_argument("--only", default="", help="layers whose name has this in it")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -228,8 +234,40 @@ def main() -> None:
             print(line(rows[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    worse = [r for r in rows if r["bytes"]["emitted"] > r["bytes"]["autograd"]]
-    sys.exit(bool(worse))
+    if options.write:
+        put(options.write, "\n".join([*about(), "", HEAD, *map(line, rows), "", *missed(rows)]))
+    print("\n".join(missed(rows)))
+    sys.exit(any(r["bytes"]["emitted"] > r["bytes"]["autograd"] for r in rows))
+
+
+def missed(rows):
+    """Yield what the emitted Functions should reach, and where they do not."""
+    more = [r for r in rows if r["bytes"]["emitted"] > r["bytes"]["autograd"]]
+    slower = [r for r in rows if r["ratio"]["emitted"][0] > 1]
+    for words, found in (("More bytes than autograd", more), ("Slower than eager", slower)):
+        places = [f"{r['layer']} {'x'.join(map(str, r['size']))}" for r in found]
+        yield f"- {words}: {', '.join(places) or 'nowhere'}."
+
+
+def about():
+    """Yield what was run, and on what."""
+    yield f"`{' '.join(['python', *sys.argv])}`"
+    yield ""
+    cpu = next((t.split(": ")[1] for t in lines_of("/proc/cpuinfo") if "model name" in t), "")
+    yield f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()} "
+    yield f"{platform.machine()}, {cpu.strip() or 'unknown CPU'}, one thread of {os.cpu_count()}."
+
+
+def lines_of(path):
+    """Return the lines of a file, none where it is not there."""
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def put(path, text) -> None:
+    """Put a text between the two marks of a file."""
+    before, rest = path.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def row(name, size, forward, by_hand, args, options):
@@ -297,9 +335,9 @@ def times(calls, args, seconds):
     gc.disable()
     while time.perf_counter() - start < seconds or round < 12:
         for who in names[round % len(names) :] + names[: round % len(names)]:
-            begin = time.perf_counter()
+            begin = time.process_time()
             step(calls[who], args, up)
-            found[who].append(time.perf_counter() - begin)
+            found[who].append(time.process_time() - begin)
         round += 1
     gc.enable()
     ratios = {
@@ -316,6 +354,7 @@ def times(calls, args, seconds):
     }
 
 
+MARKS = "<!-- measured -->", "<!-- end -->"
 HEAD = """\
 | layer | size | kept by autograd | by hand | emitted | autograd | by hand | emitted | compiled |
 |---|---|---|---|---|---|---|---|---|"""

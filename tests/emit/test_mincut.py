@@ -12,45 +12,58 @@ from handgrad.ops import TABLE
 
 @st.composite
 def graphs(draw):
-    """Draw nodes in order, each made from earlier ones; those made from none are given."""
+    """Draw nodes in order, each made from earlier ones; some cannot be made again."""
     count = draw(st.integers(2, 6))
     reads = {
         node: draw(st.sets(st.integers(0, node - 1), max_size=3)) if node else set()
         for node in range(count)
     }
     costs = {node: draw(st.integers(0, 5)) for node in range(count)}
-    once = {node for node in range(count) if not reads[node] or draw(st.booleans())}
+    again = {n: draw(st.integers(0, 3)) for n in range(count) if reads[n] and draw(st.booleans())}
     wanted = draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=2))
-    return costs, {n: r for n, r in reads.items() if n not in once}, once, wanted
+    return costs, {n: reads[n] for n in again}, again, wanted
 
 
-def enough(kept, reads, once, wanted):
-    """Tell whether all that is wanted can be made from what is kept."""
-    there = set(kept)
-    for node in sorted(reads):
-        if node not in once and all(other in there for other in reads[node]):
-            there.add(node)
-    return wanted <= there
+def price(kept, reads, again, wanted):
+    """Return what must be made again from what is kept costs, None if that is not enough."""
+    total, waiting, seen = 0, list(wanted), set(kept)
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node not in again:
+            return None
+        total += again[node]
+        waiting += reads[node]
+    return total
 
 
 @given(graphs())
 @settings(max_examples=200)
 def test_no_set_costs_less(drawn):
-    costs, reads, once, wanted = drawn
-    kept = cheapest_cut(costs, reads, once, wanted)
-    assert enough(kept, reads, once, wanted)
-    least = min(
-        sum(costs[node] for node in some)
+    costs, reads, again, wanted = drawn
+    kept = cheapest_cut(costs, reads, again, wanted)
+    mine = price(kept, reads, again, wanted)
+    assert mine is not None
+    every = (
+        (some, price(some, reads, again, wanted))
         for size in range(len(costs) + 1)
         for some in itertools.combinations(costs, size)
-        if enough(some, reads, once, wanted)
     )
-    assert sum(costs[node] for node in kept) == least
+    least = min(sum(costs[n] for n in some) + more for some, more in every if more is not None)
+    assert sum(costs[node] for node in kept) + mine == least
 
 
 def test_of_equal_costs_the_one_nearest_to_the_end_is_kept():
-    assert cheapest_cut({0: 1, 1: 1, 2: 1}, {1: [0], 2: [1]}, [0], [2]) == {2}
-    assert cheapest_cut({0: 1, 1: 1, 2: 2}, {1: [0], 2: [1]}, [0], [2]) == {1}
+    chain = {1: [0], 2: [1]}
+    assert cheapest_cut({0: 1, 1: 1, 2: 1}, chain, {1: 0, 2: 0}, [2]) == {2}
+    assert cheapest_cut({0: 1, 1: 1, 2: 2}, chain, {1: 0, 2: 0}, [2]) == {1}
+
+
+def test_what_is_dear_to_make_again_is_kept():
+    assert cheapest_cut({0: 0, 1: 2}, {1: [0]}, {1: 1}, [1]) == {0}
+    assert cheapest_cut({0: 0, 1: 2}, {1: [0]}, {1: 3}, [1]) == {1}
 
 
 def test_products_are_never_made_again():

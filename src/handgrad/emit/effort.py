@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
+
 from handgrad.index import parse
 from handgrad.ir import Call, Expr, Item, Static
 
 WORTH = 6  # passes over a tensor that cost as much as keeping it
 SLOW = 4  # passes that a function takes: tanh 7, pow 11, erf and sin 3.5, exp, log and sigmoid 2.5
-QUICK = {"abs", "bool", "ceil", "float", "floor", "int", "isfinite", "isinf", "isnan"}
-QUICK |= {"max", "min", "round", "sign", "sqrt", "trunc", "where"}
+QUICK = re.compile(r"abs|bool|ceil|float|floor|int|is\w+|max|min|round|sign|sqrt|trunc|where")
 POWERS = {-2, -1, -0.5, 0, 0.5, 1, 2, 3}  # torch has quick code for them
 
 
@@ -18,13 +19,14 @@ def passes(expr: Expr) -> int:
     call = expr.call if isinstance(expr, Item) else expr
     if not isinstance(call, Call) or call.op.index is None:
         return 1
-    return max(1, SLOW * sum(1 for node in ast.walk(parse(call.op.index).value) if slow(node, call)))
+    parts = ast.walk(parse(call.op.index).value)
+    return max(1, SLOW * sum(slow(node, call) for node in parts))
 
 
 def slow(node: ast.AST, call: Call) -> bool:
     """Tell whether a part of an op's index notation is a function like tanh, or such a power."""
     if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id not in QUICK
+        return isinstance(node.func, ast.Name) and not QUICK.fullmatch(node.func.id)
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Pow):
         return False
     if isinstance(node.right, ast.Name):

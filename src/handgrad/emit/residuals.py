@@ -63,9 +63,7 @@ def choose(graph: Graph, taken: Iterable[str]) -> Residuals:
     return settled(graph, {s: groups[s] for s in kept}, set(taken))
 
 
-def cut(
-    graph: Graph, groups: dict[int, list[Node]], free: set[str], worth: int | None
-) -> set[int]:
+def cut(graph: Graph, groups: dict[int, list[Node]], free: set[str], worth: int | None) -> set[int]:
     """Return the memories to keep.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +12,7 @@ from handgrad.simplify.program import Reading, one_line, words_in
 
 ONE_HOT = re.compile(r"F\.one_hot\((\w+|[^()]*\([^()]*\)[^()]*?), num_classes=[^()]*?\)")
 
-LIKE = re.compile(r"\.(expand_as|type_as|reshape_as)\(\w+\)")
+LIKE = frozenset(["expand_as", "type_as", "reshape_as"])
 
 
 class Because:
@@ -104,7 +105,22 @@ def is_product(name: str, poly: Poly | None) -> bool:
 
 def reads(text: str) -> set[str]:
     """Return the names that a text reads for their values, not for their shapes."""
-    return words_in(re.sub(r"\w+\.shape\[", "None[", LIKE.sub("", text)))
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        match node:
+            case ast.Attribute(attr="shape"):
+                return
+            case ast.Call(func=ast.Attribute(value=inner, attr=attr)) if attr in LIKE:
+                visit(inner)
+                return
+            case ast.Name(id=name):
+                found.add(name)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(text))
+    return found
 
 
 def side(text: str) -> str:

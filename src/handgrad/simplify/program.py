@@ -264,7 +264,7 @@ class Reading:
             else:
                 piece = self.spelled(name)
         elif ring.made[name].how == "sum":
-            self.facts.learn(name, ring.made[name].of, "the forward pass has this sum as a value of its own")
+            self.facts.learn(name, ring.made[name].of, "the forward pass has this sum itself")
         if name in ring.made:
             labels = spread(home)
         self.vocabulary.add(Word(name, key, labels, piece=piece))

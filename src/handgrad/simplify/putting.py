@@ -28,11 +28,9 @@ def listed(names: list[str]) -> str:
 
 
 def pointwise(text: str) -> bool:
-    """Tell whether a text is made of names and operators alone, so that anything in it may stretch."""
-    return not any(
-        isinstance(node, ast.Call | ast.Subscript | ast.MatMult)
-        for node in ast.walk(ast.parse(text))
-    )
+    """Tell whether a text is of names and operators alone: anything in it may stretch."""
+    other = ast.Call | ast.Subscript | ast.MatMult
+    return not any(isinstance(node, other) for node in ast.walk(ast.parse(text)))
 
 
 class Putting(ast.NodeTransformer):

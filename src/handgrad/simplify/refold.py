@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,7 @@ from handgrad.simplify.text import (
 from handgrad.simplify.words import Pick, Vocabulary, Word
 
 MOST_SUMMANDS = 12
+MOST_GROUPS = 6
 DEPTH = 3
 
 
@@ -110,21 +112,19 @@ class Refold:
 
     def partly(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
         """Yield ways to take a factor out of some of the terms."""
-        tried: set[tuple[tuple[Place, Power], ...]] = set()
         keys = list(poly.terms)
-        for i, a in enumerate(keys):
-            for b in keys[i + 1 :]:
-                common = shared([a, b])
-                mark = tuple(sorted(common.items()))
-                if not common or mark in tried:
-                    continue
-                tried.add(mark)
-                chosen = [k for k in keys if divides(common, k)]
-                group = Poly({k: poly.terms[k] for k in chosen})
-                rest = Poly({k: c for k, c in poly.terms.items() if k not in chosen})
-                one, other = self.build(group, depth - 1, rank), self.build(rest, depth - 1, rank)
-                if one is not None and other is not None:
-                    yield added(one, other)
+        found: dict[tuple[Key, ...], int] = {}
+        for a, b in itertools.combinations(keys, 2):
+            common = shared([a, b])
+            if common:
+                chosen = tuple(k for k in keys if divides(common, k))
+                found[chosen] = max(found.get(chosen, 0), len(chosen) * len(common))
+        for chosen in sorted(found, key=lambda c: -found[c])[:MOST_GROUPS]:
+            group = Poly({k: poly.terms[k] for k in chosen})
+            rest = Poly({k: c for k, c in poly.terms.items() if k not in chosen})
+            one, other = self.build(group, depth - 1, rank), self.build(rest, depth - 1, rank)
+            if one is not None and other is not None:
+                yield added(one, other)
 
     def by_number(self, poly: Poly, depth: int, rank: int | None) -> Iterator[Piece | None]:
         """Yield ways to divide or multiply several terms at once by the number that they have."""

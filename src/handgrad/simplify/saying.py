@@ -20,7 +20,7 @@ def definition(ring: Ring, name: str, meaning: Poly) -> str:
         return ""
     how, what, dim = found
     if name[0] == "^":
-        return f"the forward pass has the {how} of {what} over dim {dim} as a value of its own"
+        return f"the forward pass has the {how} of {what} over dim {dim} itself"
     return f"{shown(ring, name)} is the {how} of {what} over dim {dim}"
 
 

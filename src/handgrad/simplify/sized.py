@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,13 +46,8 @@ class Place:
 
     def value(self, text: str) -> Any:
         """Return what an expression is here; whole numbers divide in double precision too."""
-        usual = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            with torch.no_grad():
-                return eval(compile(text, "<step>", "eval"), self.scope)
-        finally:
-            torch.set_default_dtype(usual)
+        with in_double(), torch.no_grad():
+            return eval(compile(text, "<step>", "eval"), self.scope)
 
     def is_tensor(self, text: str) -> bool:
         """Tell whether an expression runs here and is a tensor."""
@@ -80,6 +75,17 @@ class Place:
         mine, truth = mine[known], truth[known]
         scale = max(float(truth.abs().max()), 1e-3 * self.reach)
         return float((mine - truth).abs().max()) <= self.eps * scale
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Make real numbers in double precision where nothing else is said."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def own(reading: Reading) -> Place:
@@ -149,7 +155,7 @@ class Run:
         Raises:
             Unfit: they do not run, or an axis gets two sizes.
         """
-        with torch.no_grad(), threads_for(self.trace.values.values()):
+        with in_double(), torch.no_grad(), threads_for(self.trace.values.values()):
             for line in self.trace.lines:
                 self.run(line.text)
                 for target in line.targets:
