@@ -143,7 +143,7 @@ INLINE float hg_sigmoidf(float x) {
 /* tanh: t / (t + 2) with t = exp(2 abs(x)) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exact near 0 too */
 INLINE float hg_tanhf(float x) {
     float a = fabsf(x);
-    float c = a > 9.5f ? 19.0f : a + a;
+    float d = a + a, c = 19.0f < d ? 19.0f : d; /* NaN stays */
     float z = c * 1.44269504f + 12582912.0f; /* its lowest bits are n */
     float n = z - 12582912.0f;
     float r = c - n * 0.693359375f;
@@ -157,7 +157,7 @@ INLINE float hg_tanhf(float x) {
     p = p * (r * r) + r;
     float power = bits_to_float((float_to_bits(z) << 23) + 0x3f800000u);
     float t = power * p + (power - 1.0f);
-    return copysignf(t / (t + 2.0f), x) + (x != x ? x : 0.0f);
+    return copysignf(t / (t + 2.0f), x);
 }
 
 /* erf: an odd polynomial up to 0.93, then 1 - exp of a polynomial */

@@ -170,6 +170,43 @@ KEEP = """\
 #endif"""
 
 
+MIX = """\
+/* entries of two vectors, by their numbers */
+#if defined(__clang__) || __GNUC__ >= 12
+#define MIX(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIX(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif"""
+
+
+def flip_lines(ctype: str) -> Iterator[str]:
+    """Write the transpose of a square of one vector's width; rows beyond `rows` are zeros."""
+    letter, unit = LETTER[ctype], lanes(ctype)
+    whole = {4: "int32_t", 8: "int64_t"}[SIZES[ctype]]
+    yield MIX
+    yield f"typedef {whole} order{letter} __attribute__((vector_size({vectors().bytes})));"
+    head = f"INLINE void flip_{letter}(int rows, const {ctype} *from, int row, {ctype} *to, int wide)"
+    yield head + " {"
+    for k in range(unit):
+        yield f"    vec{letter} r{k} = {k} < rows ? LOAD{letter}(from + {k} * row) : (vec{letter}){{0}};"
+    names, span = [f"r{k}" for k in range(unit)], 1
+    while span < unit:
+        fresh = list(names)
+        for k in (k for k in range(unit) if not k & span):
+            low = [j if not j & span else j - span + unit for j in range(unit)]
+            for place, shift in ((k, 0), (k + span, span)):
+                order = ", ".join(str(j + shift) for j in low)
+                fresh[place] = f"s{span}_{place}"
+                yield (
+                    f"    vec{letter} {fresh[place]} = "
+                    f"MIX(order{letter}, {names[k]}, {names[k + span]}, {order});"
+                )
+        names, span = fresh, span * 2
+    for k in range(unit):
+        yield f"    STORE{letter}(to + {k} * wide, {names[k]});"
+    yield "}"
+
+
 def head_lines() -> Iterator[str]:
     """Write the vector types: the compiler's own, as wide as the CPU's registers."""
     yield KEEP

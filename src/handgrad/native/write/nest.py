@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from handgrad.native.kernels.tiles import Tile
-from handgrad.native.lower.expr import Entry, axes_of, is_float, summed, terms, var
+from handgrad.native.lower.expr import (
+    Entry,
+    apply,
+    axes_of,
+    is_float,
+    summed,
+    terms,
+    var,
+    whole,
+)
 from handgrad.native.lower.groups import Member
-from handgrad.native.lower.tree import walk
+from handgrad.native.lower.tree import substitute, walk
 from handgrad.native.write.frame import Frame, collapsed, fittest, step_of
 from handgrad.native.write.product import ProductWriter, find_product
 from handgrad.native.write.text import Writer, number
@@ -138,16 +147,17 @@ class Nest:
         fresh: bool,
     ) -> list[str]:
         """Write a reduction that collects where its result stands, along its own axis."""
+        along, how = inner in outer, self.array.how
+        if along and how == "sum":
+            over, body = by_fours(over, body)
         writer = self.writer()
         code = writer.statements([body, target])
         spot = f"{self.name}[{writer.text(target)}]"
-        how = self.array.how
         if how in ("sum", "prod"):
             code.append(f"{spot} {'+' if how == 'sum' else '*'}= {writer.text(body)};")
         else:
             suffix = {"float": "f", "double": ""}.get(self.array.ctype, "_whole")
             code.append(f"{spot} = hg_{how}{suffix}({spot}, {writer.text(body)});")
-        along = inner in outer
         sum_ = nested([v for v in over if v is not inner], innermost(inner, code, simd=along))
         rest = [v for v in outer if v is not inner]
         if not fresh:
@@ -246,6 +256,23 @@ def nested(loops: list[Entry], inside: list[str]) -> list[str]:
         head = loop_head(variable)
         inside = [f"{head} {{", *indented(inside), "}"]
     return inside
+
+
+def by_fours(over: list[Entry], body: Entry) -> tuple[list[Entry], Entry]:
+    """Take several turns of a sum's last loop at once, so that fewer wait for what is stored."""
+    if not over or not is_float(body.ctype):
+        return over, body
+    variable = over[-1]
+    name, size = variable.args
+    count = next((c for c in (4, 3, 2) if size % c == 0 and size > c), 1)
+    if count == 1:
+        return over, body
+    turn = var(name, size // count)
+    parts = [substitute(body, {variable: summed((turn, count), (whole(k), 1))}) for k in range(count)]
+    while len(parts) > 1:
+        pairs = [apply("add", *parts[k : k + 2]) for k in range(0, len(parts) - 1, 2)]
+        parts = pairs + parts[len(pairs) * 2 :]
+    return [*over[:-1], turn], parts[0]
 
 
 def block(lines: list[str], loops: list[Entry]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from handgrad.native.kernels.tiles import Strip, Tile, padded, strips
+from handgrad.native.kernels.tiles import LETTER, Strip, Tile, lanes, padded, strips
 from handgrad.native.lower.array import SIZES
 from handgrad.native.lower.expr import Entry, is_float, summed, var
 from handgrad.native.lower.tree import substitute, walk
@@ -155,8 +155,11 @@ class ProductWriter:
         assert p.n is not None
         self.scratch = depth * wide * SIZES[self.ctype]
         begin = {p.n: summed(), p.k: summed()}
-        b = f"{self.names[1]}[{self.text(substitute(p.b.args[1][0], begin))}"
+        place = self.text(substitute(p.b.args[1][0], begin))
         lines = [f"{self.ctype} *restrict pack_ = (void *)scratch;"]
+        if k_step == 1 and depth >= lanes(self.ctype):
+            return lines + self.flips(n, depth, n_step, f"{self.names[1]} + {place}")
+        b = f"{self.names[1]}[{place}"
         if n < wide:
             lines.append(f"memset(pack_, 0, {self.scratch});")
         return [
@@ -167,6 +170,25 @@ class ProductWriter:
             "    }",
             "}",
         ]
+
+    def flips(self, n: int, depth: int, n_step: int, b: str) -> list[str]:
+        """Write a transposed copy, square by square; the last ones may overlap."""
+        unit, wide = lanes(self.ctype), padded(n, self.ctype)
+        name = f"flip_{LETTER[self.ctype]}"
+        lines = [f"for (int k_ = 0, at_; k_ < {depth}; k_ += {unit}) {{"]
+        last = depth - unit
+        lines.append(f"    at_ = k_ < {last} ? k_ : {last};")
+        whole, rest = n // unit * unit, n % unit
+        if whole:
+            to = f"pack_ + {wide} * at_ + n_, {wide}"
+            lines += [
+                f"    for (int n_ = 0; n_ < {whole}; n_ += {unit})",
+                f"        {name}({unit}, {b} + at_ + {n_step} * n_, {n_step}, {to});",
+            ]
+        if rest:
+            to = f"pack_ + {wide} * at_ + {whole}, {wide}"
+            lines.append(f"    {name}({rest}, {b} + at_ + {n_step * whole}, {n_step}, {to});")
+        return [*lines, "}"]
 
     def strip(
         self,

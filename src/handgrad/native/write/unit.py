@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from handgrad.native.kernels.tiles import Tile, head_lines, tile_lines
+from handgrad.native.kernels.tiles import LETTER, Tile, flip_lines, head_lines, tile_lines
 from handgrad.native.lower.array import SIZES, Array
 from handgrad.native.lower.groups import Group, grouped
 from handgrad.native.lower.stages import Stage, stages
@@ -113,7 +113,11 @@ class Writing:
         kernels = "\n".join(head_lines()) + "\n"
         for tile in sorted(self.tiles):
             kernels += "\n" + "\n".join(tile_lines(tile)) + "\n"
-        parts = [head, kernels, "\n\n".join(functions), "", self.places(), self.entry_point()]
+        body = "\n\n".join(functions)
+        for ctype, letter in LETTER.items():
+            if f"flip_{letter}(" in body:
+                kernels += "\n" + "\n".join(flip_lines(ctype)) + "\n"
+        parts = [head, kernels, body, "", self.places(), self.entry_point()]
         source = "\n".join(parts)
         size = self.size + self.scratch
         return Unit(source, self.slots, tuple(self.hypers), size, self.outputs)
