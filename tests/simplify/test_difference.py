@@ -60,6 +60,8 @@ def test_missing_term_completes_the_line(seed, name):
     torch.testing.assert_close(scope["whole"], trace.grads[target[1:]], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("lines", [["dh = mystery(dlogits)"], ["dh = dlogits @"], [], ["for i in x: pass"]])
+@pytest.mark.parametrize(
+    "lines", [["dh = mystery(dlogits)"], ["dh = dlogits @"], [], ["for i in x: pass"]]
+)
 def test_what_has_no_normal_form_is_left_alone(seed, lines):
     assert difference(seed[1], "dh", lines) is None

@@ -14,8 +14,7 @@ FIRST = [pytest.param(c, c.spellings[0], id=c.name) for c in CASES]
 RELIES_ON_FACTS = [
     pytest.param(case, case.spellings[0], id=case.name)
     for case in CASES
-    if case.name
-    in ("softmax", "cross-entropy", "layer norm", "batch norm, unbiased")
+    if case.name in ("softmax", "cross-entropy", "layer norm", "batch norm, unbiased")
 ]
 
 

@@ -63,6 +63,12 @@ handgrad sample --from run/checkpoints/000001000
     "plot": """
 handgrad plot run    also while it is at work
 """,
+    "bench": """
+handgrad bench                                     all models, 10 to 20 minutes
+handgrad bench seed                                the exercise's step: a minute
+handgrad bench mlp rnn --batch 1,32 --no-compile   without torch.compile: seconds a row
+handgrad bench --output bench                      bench.md with its picture
+""",
 }
 
 FILES = ("shapes", "derive", "simplify", "explain")
@@ -79,6 +85,7 @@ COMMANDS = {
     "train": "handgrad.cli.train",
     "sample": "handgrad.cli.sample",
     "plot": "handgrad.cli.train",
+    "bench": "handgrad.cli.bench",
 }
 
 

@@ -19,6 +19,7 @@ from handgrad.derive import Backward, derive
 from handgrad.derive.verify import TOLERANCE
 from handgrad.emit import parameters
 from handgrad.emit.body import Assembly
+from handgrad.emit.direct import direct
 from handgrad.emit.graph import Graph
 from handgrad.emit.parameters import Signature
 from handgrad.emit.residuals import choose
@@ -164,7 +165,7 @@ def of_lines(found: Trace, name: str, *, strict: bool = False) -> type[Emitted]:
 
 def shortest(backward: Backward) -> Backward:
     """Return the backward pass whose lines are emitted: simplified, its upstream kept."""
-    return simplify(backward, upstream=True)
+    return direct(simplify(backward, upstream=True))
 
 
 def made(backward: Backward, signature: Signature) -> type[Emitted]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -90,8 +90,22 @@ class Graph:
         self.forward = set(self.nodes)
         self.aliases |= {k: n for k, n in self.hoisted.items() if k not in self.aliases}
         for line in self.own:
+            self.adopt(self.hoist.key(line.expr), line.target)
             if ("name", line.target) not in self.nodes:
                 self.add(line.target, line.expr, None)
+
+    def adopt(self, key: Any, name: str) -> None:
+        """Give a part of a forward line the name that the backward pass has for it."""
+        if key not in self.forward or key not in self.nodes:
+            return
+        own = ("name", name)
+        self.values[own] = self.scope[name] = self.values[key]
+        self.nodes[own] = replace(self.nodes.pop(key), key=own, name=name)
+        self.forward.add(own)
+        for other in list(self.nodes.values()):
+            if key in other.reads:
+                reads = tuple(own if read == key else read for read in other.reads)
+                self.nodes[other.key] = replace(other, reads=reads)
 
     def add(self, name: str, expr: Expr, place: Place | None) -> None:
         """Add a named tensor."""

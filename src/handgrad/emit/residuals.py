@@ -127,23 +127,23 @@ def settled(graph: Graph, kept: dict[int, list[Node]], taken: set[str]) -> Resid
     order = sorted(saved.values(), key=lambda node: node.place)
     own = {line.target for line in graph.own}
     parts = {n.key: n for n in order if not n.name or n.name in own}
-    shared = {n.key: n for part in parts.values() for n in shares(graph, part)}
+    shared = {n.key: n for part in parts.values() for n in shares(graph, part, own)}
     split = sorted((parts | shared).values(), key=lambda node: node.place)
     names = {node.key: called(node, taken, graph) for node in split}
     named = sorted((n for n in again if n.name), key=lambda node: node.place)
     return Residuals(tuple(order), tuple(named), tuple(split), names)
 
 
-def shares(graph: Graph, part: Node) -> Iterator[Node]:
-    """Yield what forward lines compute, without a name, on the way to a part that is not theirs."""
+def shares(graph: Graph, part: Node, own: set[str]) -> Iterator[Node]:
+    """Yield what a part that forward lines do not make is made from, and they have no name for."""
     if graph.in_forward(part.key):
         return
     for key in part.reads:
         node = graph.nodes[key]
-        if graph.in_forward(key) and not node.name:
+        if node.name in own or (graph.in_forward(key) and not node.name):
             yield node
-        elif not graph.in_forward(key):
-            yield from shares(graph, node)
+        if not graph.in_forward(key):
+            yield from shares(graph, node, own)
 
 
 def walk_back(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from handgrad.derive import Backward, derive
-from handgrad.errors import BadInput, Undecided
+from handgrad.errors import BadInput, HandgradError, Undecided
+from handgrad.native import plans
 from handgrad.native.bind import Bound, check
 from handgrad.native.build import build
 from handgrad.native.compilers import CannotBuild
@@ -21,12 +23,15 @@ from handgrad.native.labels import bounds_of, refuse_outside
 from handgrad.native.loop import Run, Training, first_bad
 from handgrad.native.lower.array import CTYPES, Array
 from handgrad.native.lower.calls import CannotLower
-from handgrad.native.lower.step import Step, lower_step
+from handgrad.native.lower.step import lower_step
 from handgrad.native.lower.update import Rule, slot
+from handgrad.native.plans import Plan
 from handgrad.native.write.unit import Unit, write_unit
 from handgrad.nn.optimisers import SGD, Optimiser
 from handgrad.trace import Trace, trace
 from handgrad.trace.ways import name_arguments
+
+SHORT = 40  # backward lines that are simplified unasked
 
 
 def compile(
@@ -35,7 +40,7 @@ def compile(
     optimizer: Optimiser | None = None,
     clip_norm: float | None = None,
     wrt: Iterable[str] | None = None,
-    simplified: bool = False,
+    simplified: bool | None = None,
     **kwargs: Any,
 ) -> Compiled:
     """Compile a training step: forward pass, derived backward pass and update.
@@ -49,7 +54,8 @@ def compile(
         clip_norm: the greatest norm that all gradients together may have.
         wrt: names of the parameters; by default the tensors that require a gradient, a module's
             parameters, or else all of floating point.
-        simplified: cut the backward pass short first, which takes longer to compile.
+        simplified: cut the backward pass short first, which takes longer to compile; by default
+            where it has few lines.
         **kwargs: more arguments.
 
     Raises:
@@ -58,12 +64,23 @@ def compile(
     given = tensors_of(forward, args, kwargs)
     wanted = list(wrt) if wrt is not None else parameters_of(forward, given)
     traced = trace(forward, *args, wrt=wanted, **kwargs)
-    backward = derive(traced)
-    if simplified:
-        from handgrad.simplify import simplify
+    rule = Rule(optimizer or SGD(), clip_norm)
+    return from_trace(traced, given, rule, lambda: in_lines(traced, simplified), simplified)
 
-        backward = simplify(backward)
-    return from_backward(backward, given, Rule(optimizer or SGD(), clip_norm))
+
+def in_lines(traced: Trace, simplified: bool | None) -> Backward:
+    """Return a backward pass, cut short if that was asked for or does not take long."""
+    backward = derive(traced)
+    if simplified is False or (simplified is None and len(backward.lines) > SHORT):
+        return backward
+    from handgrad.simplify import simplify
+
+    try:
+        return simplify(backward)
+    except HandgradError:
+        if simplified:
+            raise
+        return backward
 
 
 def tensors_of(forward: Any, args: Any, kwargs: Any) -> dict[str, Tensor]:
@@ -95,42 +112,84 @@ def from_backward(
         rule: how parameters are updated.
         warn: tell in a warning where native code cannot be.
     """
-    traced = backward.trace
+    return from_trace(backward.trace, given, rule, lambda: backward, None, warn=warn, kept=False)
+
+
+def from_trace(
+    traced: Trace,
+    given: Mapping[str, Tensor],
+    rule: Rule,
+    make: Callable[[], Backward],
+    simplified: bool | None,
+    *,
+    warn: bool = True,
+    kept: bool = True,
+) -> Compiled:
+    """Compile a forward pass with the backward pass that is made when it is needed.
+
+    Args:
+        traced: the forward pass.
+        given: the tensors to work on, by the inputs' names; others start as they were traced.
+        rule: how parameters are updated.
+        make: makes the backward pass.
+        simplified: which of them that is.
+        warn: tell in a warning where native code cannot be.
+        kept: what was made of an equal program may be taken instead, and is kept.
+    """
     leaves = tuple(name for name in traced.leaves if name in traced.grads)
+    tensors = working(traced, leaves, given, rule)
+    lines = cache(make)
+    key = plans.key_of(traced, leaves, rule, simplified) if kept else ""
+    try:
+        plan = plans.load(key) if key else None
+        if plan is None:
+            plan = planned(lines(), leaves, rule)
+            plans.keep(key, plan)
+        library = build(plan.unit.source)
+    except (CannotLower, CannotBuild) as reason:
+        first = reason.message.partition("\n")[0]
+        note = f"{first}; this step runs in eager PyTorch"
+        if warn:
+            warnings.warn(note, stacklevel=4)
+        eager = Eager(lines(), leaves, rule, dict(tensors))
+        return Compiled(traced, lines, leaves, rule, tensors, eager, note)
+    if library.note and warn:
+        warnings.warn(library.note, stacklevel=4)
+    engine = Native(Bound(plan.unit, library, plan.inputs))
+    for name, tensor in {**tensors, **plan.constants}.items():
+        own = name not in leaves and name not in given
+        engine.bind(name, tensor.contiguous() if own else tensor)
+    limits = dict(plan.limits)
+    return Compiled(
+        traced, lines, leaves, rule, tensors, engine, library.note, plan.unit, limits=limits
+    )
+
+
+def working(
+    traced: Trace, leaves: tuple[str, ...], given: Mapping[str, Tensor], rule: Rule
+) -> dict[str, Tensor]:
+    """Return the tensors that a step works on, by name, with what the optimiser keeps."""
     tensors = {
         n.name: given[n.name] if n.name in given else traced.values[n.name].contiguous()
         for n in traced.program.inputs
     }
     for name in leaves:
         refuse_parameter(name, tensors[name])
-        for kept in rule.optimiser.memory:
-            tensors[slot(name, kept)] = torch.zeros_like(tensors[name], requires_grad=False)
+        for memory in rule.optimiser.memory:
+            tensors[slot(name, memory)] = torch.zeros_like(tensors[name], requires_grad=False)
     refuse_shared({name: tensors[name] for name in leaves})
-    try:
-        step, unit = lowered(backward, leaves, rule)
-        library = build(unit.source)
-    except (CannotLower, CannotBuild) as reason:
-        first = reason.message.partition("\n")[0]
-        note = f"{first}; this step runs in eager PyTorch"
-        if warn:
-            warnings.warn(note, stacklevel=3)
-        eager = Eager(backward, leaves, rule, dict(tensors))
-        return Compiled(backward, leaves, rule, tensors, eager, note)
-    if library.note and warn:
-        warnings.warn(library.note, stacklevel=3)
-    engine = Native(Bound(unit, library, step.inputs))
-    for name, tensor in {**tensors, **step.constants}.items():
-        own = name not in leaves and name not in given
-        engine.bind(name, tensor.contiguous() if own else tensor)
-    made = Compiled(backward, leaves, rule, tensors, engine, library.note, unit)
-    made.limits |= bounds_of(step)
-    return made
+    return tensors
 
 
-def lowered(backward: Backward, leaves: tuple[str, ...], rule: Rule | None) -> tuple[Step, Unit]:
-    """Lower and write a step."""
+def planned(backward: Backward, leaves: tuple[str, ...], rule: Rule) -> Plan:
+    """Lower and write a step.
+
+    Raises:
+        CannotLower: a line has no native code.
+    """
     step = lower_step(backward, leaves, rule)
-    return step, write_unit(step, {"loss": step.output})
+    unit = write_unit(step, {"loss": step.output})
+    return Plan(unit, step.inputs, step.constants, bounds_of(step))
 
 
 def refuse_parameter(name: str, tensor: Tensor) -> None:
@@ -172,7 +231,8 @@ class Compiled:
     """A step that trains.
 
     Attributes:
-        backward: the lines that it does.
+        trace: the forward pass.
+        make: makes the backward pass's lines.
         leaves: the names of the parameters.
         tensors: by name; the parameters are the caller's own.
         engine: what does the steps.
@@ -182,7 +242,8 @@ class Compiled:
         done: how many steps were done.
     """
 
-    backward: Backward
+    trace: Trace
+    make: Callable[[], Backward]
     leaves: tuple[str, ...]
     rule: Rule
     tensors: dict[str, Tensor]
@@ -193,9 +254,9 @@ class Compiled:
     done: int = 0
 
     @property
-    def trace(self) -> Trace:
-        """Return the forward pass."""
-        return self.backward.trace
+    def backward(self) -> Backward:
+        """Return the lines of the backward pass."""
+        return self.make()
 
     @property
     def backend(self) -> str:
@@ -288,4 +349,4 @@ class Compiled:
         return dict(zip(names, given, strict=False)) | dict(named)
 
 
-__all__ = ["Compiled", "compile", "from_backward", "lowered"]
+__all__ = ["Compiled", "compile", "from_backward"]

@@ -6,8 +6,30 @@ import ast
 from collections.abc import Mapping
 
 FREE = frozenset(
-    "type_as to float double half bfloat16 expand_as expand unsqueeze squeeze view reshape reshape_as"
-    " transpose permute contiguous size dim numel item mT T".split()
+    [
+        "type_as",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "expand_as",
+        "expand",
+        "unsqueeze",
+        "squeeze",
+        "view",
+        "reshape",
+        "reshape_as",
+        "transpose",
+        "permute",
+        "contiguous",
+        "size",
+        "dim",
+        "numel",
+        "item",
+        "mT",
+        "T",
+    ]
 )
 
 

@@ -181,7 +181,7 @@ class Facts:
 
     def stretched(self, meaning: Poly, axes: dict[int, str]) -> list[tuple[int, ...]]:
         """Return the axes to sum a difference over: each, and those that one of its terms lacks."""
-        found = {(label,): None for label in axes}
+        found: dict[tuple[int, ...], None] = {(label,): None for label in axes}
         for key in meaning.terms:
             lacks = tuple(sorted(set(axes) - free_labels(key)))
             if 1 < len(lacks) <= 3:

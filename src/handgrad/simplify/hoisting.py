@@ -13,7 +13,6 @@ from handgrad.simplify.layout import permuted
 from handgrad.spell import spell
 from handgrad.trace import Trace
 
-
 MANY = 3  # a reshape that is written so often gets a name
 
 

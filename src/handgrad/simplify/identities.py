@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 
-from handgrad.simplify.coefficient import Coefficient, constant, ratio
+from handgrad.simplify.coefficient import ONE, Coefficient, constant, ratio
 from handgrad.simplify.normal import (
     ABSENT,
+    MOST_TERMS,
     Key,
     Place,
     Poly,
     Power,
     TooLarge,
     atom,
+    collect,
+    entry,
     monomial,
     number,
+    relabelled,
 )
 from handgrad.simplify.ring import Ring, places
 
-MOST_TERMS = 10
+MOST_SUMMANDS = 10
 ROUNDS = 2
 BREADTH = 4
 MOST_FORMS = 8
 MOST_DEGREE = 3
 EMPTY = Poly({})
+Row = tuple[Key, Coefficient]
 Univariate = dict[int, Fraction]
 """A sum of powers of one atom."""
 
@@ -45,7 +50,7 @@ def alternatives(
     for _ in range(ROUNDS):
         fresh: dict[object, Poly] = {}
         for one in sorted(last, key=lambda p: len(p.terms))[:BREADTH]:
-            if len(one.terms) > MOST_TERMS:
+            if len(one.terms) > MOST_SUMMANDS:
                 continue
             for other in (*rewritten(ring, reduce, one), *in_one_name(ring, words, one)):
                 if len(other.terms) <= max(len(poly.terms), 4) and other.key not in found:
@@ -56,7 +61,7 @@ def alternatives(
 
 
 def rewritten(ring: Ring, reduce: Callable[[Poly], Poly], poly: Poly) -> Iterator[Poly]:
-    """Yield a sum with one definition used: the name for its meaning, or a part of it for the name."""
+    """Yield a sum with one definition used, from either side."""
     for name in [*ring.means, *(n for n, m in ring.made.items() if m.how == "sum")]:
         meaning = ring.meaning(name)
         if meaning is None or not meaning.pointwise or len(meaning.terms) < 2:
@@ -95,6 +100,8 @@ def exchanged(
 ) -> Poly | None:
     """Return a sum with an atom's powers, a whole number of steps, exchanged for what they mean."""
     changed = False
+    if not meaning.pointwise:
+        return None
 
     def steps(q: Power) -> Power:
         times = ratio(q, step)
@@ -106,33 +113,32 @@ def exchanged(
         if not chosen:
             return None
         changed = True
-        total = monomial(f for f in key if f not in chosen)
+        # only the whole is put in order: until then the factors speak of the same bound labels
+        rows = [(tuple(f for f in key if f not in chosen), ONE)]
         for (_, there), power in chosen:
             to = {i: j for i, j in zip(at, there, strict=True) if i != ABSENT}
-            part = meaning.relabel(apart(to))
             for _ in range(int(steps(power))):
-                total = within(total, part)
-        return total
+                rows = multiplied(rows, within(meaning, to))
+        return Poly(collect(entry(factors, c) for factors, c in rows))
 
     result = poly.each(change)
     return result if changed else None
 
 
-def apart(to: Mapping[int, int]) -> dict[int, int]:
-    """Return labels with bound ones marked, so that they do not mix with a factor's own."""
-    return {i: (j if j < 0 else -1000 - j) for i, j in to.items()}
+def within(meaning: Poly, to: Mapping[int, int]) -> list[Row]:
+    """Return a meaning's terms with its labels changed, to bound ones of what it stands in too."""
+    return [(relabelled(key, to), c) for key, c in meaning.terms.items()]
 
 
-def within(total: Poly, part: Poly) -> Poly:
-    """Multiply under the sums of the first factor."""
-    rows = EMPTY
-    for key, c in total.terms.items():
-        for other, d in part.terms.items():
-            back = tuple(
-                ((n, tuple(-1000 - i if i <= -1000 else i for i in at)), p) for (n, at), p in other
-            )
-            rows = rows + monomial((*key, *back), c * d)
-    return rows
+def multiplied(rows: list[Row], part: list[Row]) -> list[Row]:
+    """Return the products of two sums.
+
+    Raises:
+        TooLarge: there are too many.
+    """
+    if len(rows) * len(part) > MOST_TERMS:
+        raise TooLarge
+    return [((*a, *b), c * d) for a, c in rows for b, d in part]
 
 
 Node = tuple[str, Power]
@@ -329,7 +335,7 @@ def canonical_at(ring: Ring, word: Poly, place: Place) -> tuple[Key, Univariate]
 
 
 def solved(target: Univariate, inner: Univariate) -> list[Fraction] | None:
-    """Return the coefficients of the polynomial in one sum that gives another, None if none does."""
+    """Return the coefficients of a polynomial in one sum that gives another, None if none does."""
     columns: list[Univariate] = [{0: Fraction(1)}]
     for _ in range(MOST_DEGREE):
         columns.append(convolved(columns[-1], inner))

@@ -10,13 +10,48 @@ from handgrad.ir import Arg, Call, Expr, Item, Name, Static, operands
 
 # The result has the axes of the first operand, whatever is written into it.
 ALIKE = frozenset(
-    "index_put index_add_put scatter scatter_add scatter_value index_add index_copy index_fill"
-    " slice_scatter select_scatter tril triu flip roll cumsum cumprod nan_to_num type_as".split()
+    [
+        "index_put",
+        "index_add_put",
+        "scatter",
+        "scatter_add",
+        "scatter_value",
+        "index_add",
+        "index_copy",
+        "index_fill",
+        "slice_scatter",
+        "select_scatter",
+        "tril",
+        "triu",
+        "flip",
+        "roll",
+        "cumsum",
+        "cumprod",
+        "nan_to_num",
+        "type_as",
+    ]
 )
 # These may only move axes, or add and drop axes of size 1: that depends on their arguments.
 MOVING = frozenset(
-    "transpose permute movedim unsqueeze squeeze squeeze_dim squeeze_dims new_axis reshape flatten"
-    " unflatten reshape_as expand select select_index slice_index narrow".split()
+    [
+        "transpose",
+        "permute",
+        "movedim",
+        "unsqueeze",
+        "squeeze",
+        "squeeze_dim",
+        "squeeze_dims",
+        "new_axis",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "reshape_as",
+        "expand",
+        "select",
+        "select_index",
+        "slice_index",
+        "narrow",
+    ]
 )
 PRIMES = (7919, 104729, 1299709, 15485863, 179424673, 2038074743)
 

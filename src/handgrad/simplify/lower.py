@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -11,13 +11,14 @@ import torch
 
 from handgrad.index import Equation, parse, reduction
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, names, operands
-from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
+from handgrad.simplify.coefficient import ONE, constant, symbol
 from handgrad.simplify.layout import permuted
 from handgrad.simplify.normal import EMPTY, Key, Poly, TooLarge, number
+from handgrad.simplify.numbers import Numbers
 from handgrad.simplify.picking import picked
 from handgrad.simplify.ring import Ring
-from handgrad.simplify.sizes import Axes, Sizes, is_expr, reduced_dims
-from handgrad.spell import ATOM, guard, spell, text_precedence
+from handgrad.simplify.sizes import Sizes, is_expr, reduced_dims
+from handgrad.spell import spell
 
 WHOLE_DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 FUNCTIONS = {
@@ -48,11 +49,10 @@ class Lowering:
 
     sizes: Sizes
     ring: Ring
-    scalars: Mapping[str, object]
+    numbers: Numbers
     reduce: Callable[[Poly], Poly]
     gone: Callable[[Key], Poly | None]
     said: Callable[[str], object]
-    axes_of: Callable[[ast.expr], Axes | None]
     names: dict[str, Poly] = field(default_factory=dict[str, Poly])
     upstream: set[str] = field(default_factory=set[str])
     safe: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -121,7 +121,7 @@ class Lowering:
         return isinstance(expr, Item) or (isinstance(expr, Call) and not reaches(expr))
 
     def masked(self, expr: Expr) -> tuple[str, tuple[int, ...], bool] | None:
-        """Return the condition under which a value is minus infinity: its atom, labels, and when."""
+        """Return the condition for a value to be minus infinity: its atom, labels, and when."""
         if not isinstance(expr, Call) or expr.op.index is None or "where(" not in expr.op.index:
             return None
         parts = list(expr.args.values())
@@ -185,7 +185,7 @@ class Lowering:
         if call.op.name in ("ones_like", "ones", "new_ones"):
             return number(1)
         if call.op.name in ("full_like", "full", "new_full"):
-            return number(self.static(call.args["fill_value"]))
+            return self.number(call.args["fill_value"])
         found = permuted(call)
         if found is not None and first is not None:
             to = {source - first.ndim: k - call.ndim for k, source in found.items()}
@@ -363,11 +363,22 @@ class Lowering:
             Opaque: it is neither a tensor nor a finite number.
         """
         if isinstance(arg, Static):
-            return number(self.static(arg))
+            return self.number(arg)
         if arg is None or not is_expr(arg):
             raise Opaque
         assert not isinstance(arg, tuple)
         return self.lower(arg)
+
+    def number(self, arg: Arg) -> Poly:
+        """Return a number's normal form.
+
+        Raises:
+            Opaque: it is not finite.
+        """
+        try:
+            return number(self.numbers.read(arg))
+        except ValueError as error:
+            raise Opaque from error
 
     def exponent(self, a: Poly) -> Fraction:
         """Return an exponent as a number.
@@ -383,77 +394,10 @@ class Lowering:
             raise Opaque
         return value
 
-    def static(self, arg: Arg) -> Coefficient:
-        """Return a number as it was written, exactly.
 
-        Raises:
-            Opaque: it is not a finite number.
-        """
-        if not isinstance(arg, Static) or not isinstance(arg.value, int | float):
-            raise Opaque
-        if arg.value != arg.value or abs(arg.value) == float("inf"):
-            raise Opaque
-        try:
-            return self.written(ast.parse(arg.text, mode="eval").body)
-        except (SyntaxError, ValueError):
-            return symbol(guard((arg.text, text_precedence(arg.text)), ATOM))
-
-    def written(self, node: ast.expr) -> Coefficient:
-        """Return the value of a number's text; what is not arithmetic stays as it is written.
-
-        Raises:
-            ValueError: the text is not one of a number.
-        """
-        match node:
-            case ast.Constant(value=bool() as v):
-                return constant(int(v))
-            case ast.Constant(value=int() | float() as v):
-                return constant(Fraction(repr(v)))
-            case ast.Name(id=name) if isinstance(self.scalars.get(name), int | float):
-                return self.scalar(name)
-            case ast.UnaryOp(op=ast.USub(), operand=x):
-                return -self.written(x)
-            case ast.BinOp(left=a, op=ast.Add(), right=b):
-                return self.written(a) + self.written(b)
-            case ast.BinOp(left=a, op=ast.Sub(), right=b):
-                return self.written(a) - self.written(b)
-            case ast.BinOp(left=a, op=ast.Mult(), right=b):
-                return self.written(a) * self.written(b)
-            case ast.BinOp(left=a, op=ast.Div(), right=b):
-                return self.written(a) / self.written(b)
-            case ast.BinOp(left=a, op=ast.Pow(), right=ast.Constant(value=int() as p)):
-                return self.written(a) ** p
-            case ast.Subscript(value=ast.Attribute(value=inner, attr="shape"), slice=place):
-                return self.size(inner, place)
-            case ast.Call(func=ast.Name(id="len"), args=[inner]):
-                return self.size(inner, ast.Constant(0))
-        raise ValueError
-
-    def scalar(self, name: str) -> Coefficient:
-        """Return a scalar of the program: the size of an axis, where it is known to count it."""
-        if name in self.sizes.tied:
-            return symbol(self.sizes.find(self.sizes.tied[name]))
-        return symbol(name)
-
-    def size(self, inner: ast.expr, place: ast.expr) -> Coefficient:
-        """Return `x.shape[k]`.
-
-        Raises:
-            ValueError: it is not the size of a known axis.
-        """
-        known = isinstance(inner, ast.Name)
-        axes = self.sizes.named.get(inner.id) if known else self.axes_of(inner)
-        try:
-            axis = ast.literal_eval(place)
-        except ValueError:
-            axis = None
-        if axes is None or type(axis) is not int or not -len(axes) <= axis < len(axes):
-            raise ValueError
-        found = axes[axis]
-        return symbol(self.sizes.find(found)) if found else constant(1)
-
-
-MOVES = frozenset("one_hot zeros_like ones_like full_like index_put index_add_put gather".split())
+MOVES = frozenset(
+    ["one_hot", "zeros_like", "ones_like", "full_like", "index_put", "index_add_put", "gather"]
+)
 
 
 def reaches(call: Call) -> bool:

@@ -89,7 +89,7 @@ class Poly:
         """Return it with free labels changed."""
         if all(a == b for a, b in to.items()):
             return self
-        return Poly(dict(entry(relabelled(key, to), c) for key, c in self.terms.items()))
+        return Poly(collect(entry(relabelled(key, to), c) for key, c in self.terms.items()))
 
     @cached_property
     def free(self) -> frozenset[int]:

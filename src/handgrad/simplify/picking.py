@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static
 from handgrad.simplify.layout import permuted
 from handgrad.simplify.normal import EMPTY, Poly, atom
+from handgrad.simplify.ring import Ring
+from handgrad.simplify.sizes import Sizes
 from handgrad.spell import spell
 
-if TYPE_CHECKING:
-    from handgrad.simplify.lower import Lowering
+
+class Lowering(Protocol):
+    """What lowers the operands."""
+
+    sizes: Sizes
+    ring: Ring
+    reduce: Callable[[Poly], Poly]
+
+    def lower(self, expr: Expr) -> Poly:
+        """Return an expression's normal form at its own labels."""
+        ...
 
 
 def picked(lowering: Lowering, call: Call) -> Poly | None:
@@ -80,10 +92,9 @@ def unstretched(label: Expr) -> tuple[Expr, list[int]]:
     return label, list(range(label.ndim))
 
 
-def column(lowering: Lowering, x: Expr, args: dict[str, Arg] | object, size: str) -> Poly | None:
+def column(lowering: Lowering, x: Expr, args: Mapping[str, Arg], size: str) -> Poly | None:
     """Return the one-hot of an index with one entry a row, along the last axis."""
-    assert hasattr(args, "get")
-    dim, index = args.get("dim"), args.get("index")  # type: ignore[union-attr]
+    dim, index = args.get("dim"), args.get("index")
     if not isinstance(dim, Static) or not isinstance(index, Name | Call | Item) or not size:
         return None
     if dim.value % x.ndim != x.ndim - 1 or index.shape != (*x.shape[:-1], 1):

@@ -13,6 +13,7 @@ from handgrad.simplify.facts import Facts
 from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
 from handgrad.simplify.normal import Poly, TooLarge
+from handgrad.simplify.numbers import Numbers
 from handgrad.simplify.ring import Ring, places, spread
 from handgrad.simplify.scope import Scope
 from handgrad.simplify.sizes import Axes, Sizes
@@ -71,10 +72,10 @@ class Reading:
         self.ring.open_exponents = self.fixed is not None
         self.ring.notice = self.notice
         self.ring.disguise = lambda poly: as_product(self.ring, poly)
-        scalars = self.backward.trace.program.scalars
         facts = self.facts
+        numbers = Numbers(self.sizes, self.backward.trace.program.scalars, self.axes_of)
         self.lowering = Lowering(
-            self.sizes, self.ring, scalars, facts.reduce, facts.hidden, self.say, self.axes_of
+            self.sizes, self.ring, numbers, facts.reduce, facts.hidden, self.say
         )
         self.lowered: dict[str, Lowered] = {}
 

@@ -69,9 +69,8 @@ class Proof:
         truth = self.other.scope[name]
         if self.other.same(mine, truth):
             return True
-        return mine.shape == truth.shape and apart(mine, truth) <= self.rounding_elsewhere.reach.get(
-            name, 0.0
-        )
+        far = self.rounding_elsewhere.reach.get(name, 0.0)
+        return mine.shape == truth.shape and apart(mine, truth) <= far
 
 
 def apart(mine: torch.Tensor, truth: torch.Tensor) -> float:

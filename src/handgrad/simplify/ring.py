@@ -223,7 +223,7 @@ class Ring:
 
     def power_of_zero(self, a: Poly) -> Poly:
         """Return an atom for one over zero: it is left as it was written."""
-        return self.power(self.make("sum", a), -1) if a.terms else self.make("1 / {}", a)
+        return self.power(self.make("sum", a), Fraction(-1)) if a.terms else self.make("1 / {}", a)
 
     def power_of_monomial(self, key: Key, by: object, exponent: Fraction) -> Poly | None:
         """Raise a product to a power; a fractional one only where no sign is lost."""

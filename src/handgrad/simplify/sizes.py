@@ -91,7 +91,11 @@ class Sizes:
         """Return the axes of what an op makes."""
         own = self.fresh(f"^{len(self.kept)}", expr.shape)
         call = expr.call if isinstance(expr, Item) else expr
-        given = {name: self.axes(arg) for name, arg in call.args.items() if is_expr(arg)}
+        given = {
+            name: self.axes(arg)
+            for name, arg in call.args.items()
+            if isinstance(arg, Name | Call | Item)
+        }
         if call.op.index is not None:
             self.by_equation(parse(call.op.index), call, given, own)
             if call.op.name == "one_hot":

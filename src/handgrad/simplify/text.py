@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from handgrad.simplify.coefficient import ONE, Coefficient, Terms
+from handgrad.simplify.coefficient import ONE, Coefficient, Rational, Terms
+from handgrad.simplify.normal import Power
 
 SUM, PRODUCT, UNARY, POWER, ATOM = 10, 11, 12, 13, 15
 
@@ -87,14 +88,14 @@ def repeated(pieces: list[Piece]) -> list[Piece]:
     return [p if k == 1 else raised(p, Fraction(k)) for p, k in count.items()]
 
 
-def raised(piece: Piece, power: Fraction) -> Piece:
+def raised(piece: Piece, power: Power) -> Piece:
     """Return a power of a piece."""
     shown = fraction_text(power)
     exponent = f"({shown})" if "/" in shown else shown
     return Piece(f"{piece.at(ATOM)}**{exponent}", POWER, piece.cost + 1, piece.reads)
 
 
-def fraction_text(value: Fraction) -> str:
+def fraction_text(value: Rational) -> str:
     """Return a rational number as a person writes it: `0.5`, `3`, `1/3`."""
     if value.denominator == 1:
         return str(value.numerator)
@@ -154,3 +155,38 @@ def terms_text(terms: Terms, names: Mapping[str, str]) -> str:
         parts.append((" - " if scale < 0 else " + ") + text)
     whole = "".join(parts)
     return whole[3:] if whole.startswith(" + ") else "-" + whole[3:]
+
+
+def applied(how: str, inner: Piece) -> Piece:
+    """Return a function of a piece."""
+    if how in ("exp", "log"):
+        return Piece(f"{inner.at(ATOM)}.{how}()", ATOM, inner.cost + 1, inner.reads)
+    return Piece(how.format(inner.text), ATOM, inner.cost + 1, inner.reads)
+
+
+def put(piece: Piece, power: Power, over: list[Piece], under: list[Piece]) -> None:
+    """Add a piece to a product as often as its power says."""
+    if power.denominator == 1 and abs(power) <= 3:
+        (over if power > 0 else under).extend([piece] * int(abs(power)))
+    else:
+        over.append(raised(piece, power))
+
+
+def negated(parts: list[Piece], top: list[Piece]) -> list[Piece]:
+    """Return a product with a minus in front; in front of a number it costs nothing."""
+    first, *rest = parts or [Piece("1", ATOM, 0)]
+    free = bool(top) or not parts
+    text = f"-{first.at(POWER)}" if first.level != 11 or not top else f"-{first.text}"
+    level = 12 if first.level != 11 or not top else 11
+    return [Piece(text, level, first.cost + (0 if free else 1), first.reads), *rest]
+
+
+def added(one: Piece, other: Piece) -> Piece:
+    """Return the sum of two pieces; one that starts with a minus goes second."""
+    if one.text.startswith("-") and not other.text.startswith("-"):
+        one, other = other, one
+    text, reads = f"{one.at(SUM)} + {other.at(SUM)}", one.reads | other.reads
+    cost = one.cost + other.cost + 1
+    if other.text.startswith("-"):
+        return Piece(f"{one.at(SUM)} - {other.text[1:]}", SUM, cost - 1, reads)
+    return Piece(text, SUM, cost, reads)

@@ -1,4 +1,4 @@
-"""The names that an expression may be written in, and the cheapest way to write a product in them."""
+"""The names that expressions are written in, and the cheapest way to write a product in them."""
 
 from __future__ import annotations
 

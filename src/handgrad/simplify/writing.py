@@ -144,7 +144,11 @@ class Writing:
             if w.name in reading.lowering.names
         ]
         bare = self.bare(low.poly)
-        every = {p.key: p for one in (bare, self.opened(bare)) for p in alternatives(reading.ring, words, reading.facts.reduce, one)}
+        every = {
+            p.key: p
+            for one in (bare, self.opened(bare))
+            for p in alternatives(reading.ring, words, reading.facts.reduce, one)
+        }
         for poly in every.values():
             for lines in self.forms(low, poly, rank):
                 lines = self.with_parts(lines)
@@ -167,7 +171,9 @@ class Writing:
         reading = self.reading
         for name in sorted(poly.atoms & reading.lowered.keys()):
             meaning = self.bare(reading.lowered[name].poly)
-            others = {n for key in poly.terms for (n, _), _ in key if name not in {m for (m, _), _ in key}}
+            others = {
+                n for key in poly.terms for (n, _), _ in key if name not in {m for (m, _), _ in key}
+            }
             if meaning.single and meaning.pointwise and meaning.atoms & others:
                 with suppress(TooLarge):
                     changed = exchanged(poly, name, places(reading.ring.axes[name]), meaning)

@@ -185,10 +185,13 @@ def flip_lines(ctype: str) -> Iterator[str]:
     whole = {4: "int32_t", 8: "int64_t"}[SIZES[ctype]]
     yield MIX
     yield f"typedef {whole} order{letter} __attribute__((vector_size({vectors().bytes})));"
-    head = f"INLINE void flip_{letter}(int rows, const {ctype} *from, int row, {ctype} *to, int wide)"
+    head = (
+        f"INLINE void flip_{letter}(int rows, const {ctype} *from, int row, {ctype} *to, int wide)"
+    )
     yield head + " {"
     for k in range(unit):
-        yield f"    vec{letter} r{k} = {k} < rows ? LOAD{letter}(from + {k} * row) : (vec{letter}){{0}};"
+        yield f"    vec{letter} r{k} = {{0}};"
+        yield f"    if ({k} < rows) r{k} = LOAD{letter}(from + {k} * row);"
     names, span = [f"r{k}" for k in range(unit)], 1
     while span < unit:
         fresh = list(names)

@@ -268,7 +268,9 @@ def by_fours(over: list[Entry], body: Entry) -> tuple[list[Entry], Entry]:
     if count == 1:
         return over, body
     turn = var(name, size // count)
-    parts = [substitute(body, {variable: summed((turn, count), (whole(k), 1))}) for k in range(count)]
+    parts = [
+        substitute(body, {variable: summed((turn, count), (whole(k), 1))}) for k in range(count)
+    ]
     while len(parts) > 1:
         pairs = [apply("add", *parts[k : k + 2]) for k in range(0, len(parts) - 1, 2)]
         parts = pairs + parts[len(pairs) * 2 :]
