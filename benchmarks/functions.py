@@ -3,7 +3,8 @@
 For six layers written in small plain steps: the bytes that each keeps for backward, and the time of
 forward and backward as a ratio to eager autograd, in one run: the contenders take turns, the ratio
 is taken within each round, printed are the median and 80 % of the rounds. One thread, and its CPU
-time, so that what else the machine does counts less.
+time, so that what else the machine does counts less; freed memory stays with the process, because
+what the allocator gives back and asks for again would otherwise be most of the time.
 
 Bytes are those of every memory that autograd's hooks see, once, and in brackets without the inputs,
 which are alive either way.
@@ -12,6 +13,7 @@ Run: python benchmarks/functions.py [--no-compile] [--json out.json] [--write do
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -223,6 +225,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the table between the marks of this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_memory()
     rows = []
     print(HEAD)
     for name, (forward, by_hand, arguments) in LAYERS.items():
@@ -238,6 +241,14 @@ def main() -> None:
         put(options.write, "\n".join([*about(), "", HEAD, *map(line, rows), "", *missed(rows)]))
     print("\n".join(missed(rows)))
     sys.exit(any(r["bytes"]["emitted"] > r["bytes"]["autograd"] for r in rows))
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory, as the allocators do that one would preload."""
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
+        library.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
 
 
 def missed(rows):

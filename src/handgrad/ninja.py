@@ -20,7 +20,6 @@ from handgrad.threads import one_thread
 from handgrad.trace import Trace, trace
 from handgrad.train import (
     Moment,
-    Race,
     Training,
     Vocabulary,
     build_dataset,
@@ -33,8 +32,14 @@ from handgrad.train import (
     split,
     train,
 )
+from handgrad.train.backends import Backend
+from handgrad.train.loop import finite
+from handgrad.train.natively import RACED, native_sgd, train_natively
 
 SAMPLES = 20
+STEPS = {"native": 200_000, "eager": 20_000}
+"""The backends, with the steps that each does unless it is told how many."""
+
 SEEDS = range(-(2**63), 2**64 - 10)
 
 Examples = tuple[Tensor, Tensor]
@@ -145,10 +150,19 @@ class InOneGo:
 
 @dataclass(frozen=True)
 class Plan:
-    """What exercise 4 is about to do."""
+    """What exercise 4 is about to do.
+
+    Attributes:
+        backend: what does the steps.
+        raced: the first steps, those that autograd does too.
+        note: why it is not native code, if that was asked for.
+    """
 
     steps: int
     batch: int
+    backend: str
+    raced: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,7 @@ class Trained:
     """
 
     training: Training
+    backend: str
     losses: Mapping[str, float | None]
     samples: tuple[str, ...]
     known: tuple[bool, ...]
@@ -171,11 +186,12 @@ class Trained:
         run = self.training
         steps, smoothed = smooth(run.losses)
         return {
+            "backend": self.backend,
             "steps": run.steps,
             "done": len(run.losses),
             "stopped": run.stopped,
             "seconds": run.seconds,
-            "race": raced(run.race),
+            "race": run.race.to_dict() if run.race else None,
             "losses": {name: finite(loss) for name, loss in self.losses.items()},
             "curve": {"steps": steps, "loss": [finite(loss) for loss in smoothed]},
             "update_ratios": {
@@ -221,27 +237,28 @@ Exercise = Setup | LineByLine | InOneGo | Plan | Trained
 
 
 def journey(
-    steps: int,
+    steps: int | None = None,
     data: Path | None = None,
     seed: int = seed_model.SEED,
     *,
+    backend: str = "native",
     on_result: Callable[[Exercise], None] = lambda _: None,
     on_step: Callable[[Moment], None] | None = None,
 ) -> Journey:
     """Do the four exercises.
 
     Args:
-        steps: how many to train for.
+        steps: how many to train for; without a number what suits the backend.
         data: a text file of words, one a line; the built-in names without one.
         seed: of the generator that draws everything.
+        backend: one of STEPS; where there is no native code, eager PyTorch.
         on_result: called with what there is as soon as it is there.
         on_step: called after every training step.
 
     Raises:
         BadInput: the data, the number of steps or the seed will not do.
     """
-    if steps < 1:
-        raise BadInput(f"cannot train for {steps} steps", hint="ask for at least 1 step")
+    refuse(steps, backend)
     setup = prepare(data, seed)
     on_result(setup)
     first = line_by_line(setup)
@@ -250,11 +267,31 @@ def journey(
     on_result(second)
     third = batch_norm(first)
     on_result(third)
-    plan = Plan(steps, seed_model.BATCH)
+    own, note = native_sgd(first.backward, setup.parameters) if backend == "native" else (None, "")
+    plan = planned(steps, own, note)
     on_result(plan)
-    fourth = trained(setup, first.backward, steps, on_step)
+    fourth = trained(setup, first.backward, plan.steps, on_step, own)
     on_result(fourth)
     return Journey(setup, first, second, third, plan, fourth)
+
+
+def refuse(steps: int | None, backend: str) -> None:
+    """Refuse what cannot be trained with.
+
+    Raises:
+        BadInput: there is no step to do, or no such backend.
+    """
+    if steps is not None and steps < 1:
+        raise BadInput(f"cannot train for {steps} steps", hint="ask for at least 1 step")
+    if backend not in STEPS:
+        raise BadInput(f"there is no backend {backend!r}", hint=f"one of {', '.join(STEPS)}")
+
+
+def planned(steps: int | None, own: Backend | None, note: str) -> Plan:
+    """Return what exercise 4 will do with native code, or without."""
+    name = own.name if own else "eager"
+    count = STEPS[name] if steps is None else steps
+    return Plan(count, seed_model.BATCH, name, min(count, RACED) if own else count, note)
 
 
 def prepare(data: Path | None, seed: int) -> Setup:
@@ -347,22 +384,32 @@ def trained(
     backward: Backward,
     steps: int,
     on_step: Callable[[Moment], None] | None = None,
+    own: Backend | None = None,
 ) -> Trained:
     """Train by the derived gradients, autograd's beside them; measure and sample."""
+    examples, generator = setup.parts["train"], setup.generator
+    beside = by_autograd(seed_model.small_steps, tuple(setup.parameters))
     with one_thread():
-        training = train(
-            compile_step(backward),
-            setup.parameters,
-            lambda: draw(setup.parts["train"], setup.generator),
-            steps,
-            beside=by_autograd(seed_model.small_steps, tuple(setup.parameters)),
-            on_step=on_step,
-        )
+        if own:
+            size = seed_model.BATCH
+            training = train_natively(
+                own, examples, size, steps, generator, beside=beside, on_step=on_step
+            )
+        else:
+            training = train(
+                compile_step(backward),
+                setup.parameters,
+                lambda: draw(examples, generator),
+                steps,
+                beside=beside,
+                on_step=on_step,
+            )
         network = calibrate(training.parameters, setup.parts["train"][0])
         losses = {name: mean_loss(network, X, Y) for name, (X, Y) in setup.parts.items()}
         samples = sample(network, setup.vocabulary, SAMPLES, setup.seed + 10, seed_model.BLOCK_SIZE)
     words = set(setup.words)
-    return Trained(training, losses, samples, tuple(word in words for word in samples))
+    name = own.name if own else "eager"
+    return Trained(training, name, losses, samples, tuple(word in words for word in samples))
 
 
 def smooth(losses: tuple[float, ...], points: int = 100) -> tuple[list[int], list[float]]:
@@ -372,20 +419,3 @@ def smooth(losses: tuple[float, ...], points: int = 100) -> tuple[list[int], lis
     ends = [min(width * (place + 1), len(losses)) for place in range(len(windows))]
     means = [math.fsum(window) / len(window) for window in windows]
     return ends, means
-
-
-def raced(race: Race | None) -> dict[str, Any] | None:
-    """Return a race as plain data."""
-    if race is None:
-        return None
-    return {
-        "seconds": race.seconds,
-        "autograd_seconds": race.rival_seconds,
-        "largest_difference": finite(race.difference),
-        "in_parameter": race.parameter,
-    }
-
-
-def finite(number: float | None) -> float | None:
-    """Return a number that JSON can hold: None for one that is not finite."""
-    return number if number is not None and math.isfinite(number) else None

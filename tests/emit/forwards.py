@@ -132,3 +132,30 @@ MORE = {
     "softmax": (softmax, (tensor(3, 5),)),
 }
 ALL = SIX | MORE
+
+
+def leaves_of(args, needs=None):
+    """Return fresh arguments, floating-point ones as leaves where a gradient is asked."""
+    fresh, place = [], 0
+    for value in args:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            value = value.detach().clone().requires_grad_(needs is None or needs[place])
+            place += 1
+        fresh.append(value)
+    return fresh
+
+
+def saved_bytes(call, args):
+    """Return the bytes that autograd keeps for a call: of all memory, and of what is no input."""
+    kept = {}
+
+    def pack(value):
+        storage = value.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        output = call(*args)
+    inputs = {v.untyped_storage().data_ptr() for v in args if isinstance(v, torch.Tensor)}
+    sizes = {place: storage.nbytes() for place, storage in kept.items()}
+    return sum(sizes.values()), sum(n for place, n in sizes.items() if place not in inputs)

@@ -58,7 +58,7 @@ def in_turn(
         for turn in range(rounds):
             if turn >= FEWEST and perf_counter() - begun > LONGEST:
                 break
-            order = list(who) if turn % 2 else list(reversed(who))
+            order = list(who) if turn % 2 else list(reversed(list(who)))
             for name in order:
                 times[name].append(timed(who[name], counts[name]))
             gc.collect(0)

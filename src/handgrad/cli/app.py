@@ -11,8 +11,9 @@ import typer
 
 EXAMPLES = {
     "ninja": """
-handgrad ninja                            20,000 steps on the built-in names
-handgrad ninja --steps 200000             as long as the published exercise
+handgrad ninja                            200,000 steps on the built-in names
+handgrad ninja --steps 5000               a short training
+handgrad ninja --backend eager            each step in PyTorch, and by autograd too
 handgrad ninja --data words.txt -o mine   on words of your own
 """,
     "shapes": """

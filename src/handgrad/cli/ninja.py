@@ -12,14 +12,29 @@ from handgrad.cli.folder import refuse_folder, save_all
 from handgrad.cli.options import Debug, Json, NoColor
 from handgrad.cli.screen import console, is_terminal
 from handgrad.models.character_mlp import SEED
-from handgrad.ninja import journey
+from handgrad.ninja import STEPS, journey
 from handgrad.render import data as as_data
 from handgrad.render.ninja_files import NAMES, files
 from handgrad.render.watch import Plain, Silent, Watch
 
 INTERRUPTED = 130
 
-Steps = Annotated[int, typer.Option("--steps", help="How many steps to train for.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        show_default="200000, and 20000 in eager PyTorch",
+        help="How many steps to train for.",
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="|".join(STEPS),
+        help="What does the steps; without a C compiler it is eager PyTorch.",
+    ),
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -42,7 +57,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")
 
 
 def ninja(
-    steps: Steps = 20_000,
+    steps: Steps = None,
+    backend: Backend = "native",
     data: Data = None,
     output: Output = Path("ninja"),
     seed: Seed = SEED,
@@ -54,7 +70,9 @@ def ninja(
     refuse_folder(output, NAMES)
     shown = watch(json, no_color)
     try:
-        done = journey(steps, data, seed, on_result=shown.result, on_step=shown.step)
+        done = journey(
+            steps, data, seed, backend=backend, on_result=shown.result, on_step=shown.step
+        )
     finally:
         shown.close()
     written = [str(path) for path in save_all(output, files(done))]

@@ -11,16 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.derive.hoist import Hoist
-from handgrad.derive.opaque import opaque_vjp
-from handgrad.derive.sweep import Contribution, Sweep, building_for
-from handgrad.derive.verify import verify
-from handgrad.errors import NoRule, Undecided
-from handgrad.ir import Call, Expr, Item, Line, Name, children, names, operands
-from handgrad.ops.evidence import sizes_by_name
-from handgrad.ops.term import Term, wrap
-from handgrad.spell import spell
-from handgrad.threads import threads_for
+from handgrad.derive.sweep import Contribution
+from handgrad.errors import Undecided
+from handgrad.ir import Expr, Item, Line, Name, operands
 from handgrad.trace import Trace
 
 
@@ -125,24 +118,6 @@ class Backward:
         return f"Backward of {self.trace.output}: {len(self.lines)} lines\n{self.source}"
 
 
-def derive(trace: Trace, *, strict: bool = False) -> Backward:
-    """Write the backward pass of a traced forward pass, and prove it against autograd.
-
-    Args:
-        trace: the forward pass.
-        strict: refuse ops that have no rule, instead of calling autograd for them.
-
-    Raises:
-        NoRule: an op has no rule and `strict` was asked.
-        Mismatch: a line does not give autograd's gradient.
-    """
-    refuse_nan(trace)
-    backward = Writer(trace, strict).write()
-    with threads_for(trace.values.values()):
-        verify(backward)
-    return backward
-
-
 def refuse_nan(trace: Trace) -> None:
     """Refuse a forward pass with NaN in it, naming the line where it first appears.
 
@@ -171,146 +146,6 @@ def not_a_number(value: torch.Tensor, name: str, where: str, text: str) -> Undec
         why=f"{text}\nno gradient can be compared with autograd's here",
         hint="mend the forward pass first: a log or root of a number too small, a division by zero",
     )
-
-
-class Writer:
-    """Write the lines, from the last forward line to the first."""
-
-    def __init__(self, trace: Trace, strict: bool) -> None:
-        self.trace, self.strict = trace, strict
-        self.known = sizes_by_name(trace.program, trace.names)
-        self.taken = set(trace.values) | set(trace.program.scalars)
-        self.taken |= {"d" + name for name in trace.values}
-        self.lines: list[BackwardLine] = []
-        self.opaque: list[tuple[str, int]] = []
-        self.place = 0
-        self.made: set[str] = set()
-        self.memo: dict[int, bool] = {}
-        self.outputs: dict[int, Any] = {}
-        self.sweep = Sweep(self.wanted, self.outputs, self.no_rule)
-
-    def write(self) -> Backward:
-        """Return the backward program."""
-        lines = self.trace.lines
-        output = self.trace.output
-        first_use = self.first_uses()
-        self.sweep.found[output] = []
-        for place in range(len(lines) - 1, -1, -1):
-            self.place = place
-            line = lines[place]
-            arrived = [t for t in line.targets if t == output or self.sweep.found.get(t)]
-            if arrived and self.wanted(line.expr):
-                self.pass_through(line, arrived)
-            ready = [n for n, at in first_use.items() if at == place and self.sweep.found.get(n)]
-            for name in ready:
-                self.assign(name, self.sweep.found[name])
-        return Backward(self.trace, tuple(self.lines), tuple(self.opaque), "d" + output)
-
-    def first_uses(self) -> dict[str, int]:
-        """Return for each name the first line that reads it, in order of reading."""
-        found: dict[str, int] = {}
-        for place, line in enumerate(self.trace.lines):
-            if line.differentiable:
-                for name in names(line.expr):
-                    found.setdefault(name, place)
-        return {n: at for n, at in found.items() if n in self.trace.grads}
-
-    def pass_through(self, line: Line, arrived: list[str]) -> None:
-        """Send the cotangent of a line's targets through its expression, sharing what repeats."""
-        before = {name: len(found) for name, found in self.sweep.found.items()}
-        expr = line.expr
-        targets = [self.term(t) for t in line.targets]
-        cotangents = tuple(self.term("d" + t, t) if t in arrived else None for t in line.targets)
-        if isinstance(expr, Call) and expr.op.several:
-            self.outputs[id(expr)] = tuple(targets)
-            self.sweep.push(expr, cotangents, line.target)
-        else:
-            if isinstance(expr, Call):
-                self.outputs[id(expr)] = targets[0]
-            elif isinstance(expr, Item):
-                whole = list(wrap(expr.call))
-                whole[expr.position] = targets[0]
-                self.outputs[id(expr.call)] = tuple(whole)
-            self.sweep.push(expr, cotangents[0], line.target)
-        self.share(line, before)
-
-    def share(self, line: Line, before: Mapping[str, int]) -> None:
-        """Name the parts that the new contributions have in common."""
-        fresh = [
-            (name, k)
-            for name, found in self.sweep.found.items()
-            for k in range(before.get(name, 0), len(found))
-        ]
-        hoist = Hoist()
-        roots = [self.sweep.found[name][k].term.expr for name, k in fresh]
-        named: dict[Any, Name] = {}
-        for part in hoist.shared(roots):
-            expr = hoist.exchange(part, named)
-            gradient = any(n.startswith("d") and n[1:] in self.trace.values for n in names(expr))
-            gradient = gradient or any(n in self.made for n in names(expr))
-            name = self.fresh(("d" if gradient else "") + line.target)
-            if gradient:
-                self.made.add(name)
-            named[hoist.key(part)] = Name(name, part.shape, part.dtype)
-            self.add(name, expr, "", ())
-        for name, k in fresh if named else ():
-            old = self.sweep.found[name][k]
-            term = Term(hoist.exchange(old.term.expr, named))
-            self.sweep.found[name][k] = Contribution(term, old.passages, old.via)
-
-    def assign(self, name: str, contributions: list[Contribution]) -> None:
-        """Write the line of one cotangent: the sum of what arrives by every path."""
-        total: Any = contributions[0].term
-        with building_for(None):
-            for other in contributions[1:]:
-                total = total + other.term
-        self.add("d" + name, total.expr, name, tuple(contributions))
-
-    def add(
-        self, name: str, expr: Expr, primal: str, contributions: tuple[Contribution, ...]
-    ) -> None:
-        """Append a line."""
-        line = Line((name,), expr, f"{name} = {spell(expr)}")
-        self.lines.append(BackwardLine(line, primal, self.place, contributions))
-
-    def fresh(self, base: str) -> str:
-        """Return a name that is not taken."""
-        count = 1
-        while f"{base}_{count}" in self.taken:
-            count += 1
-        self.taken.add(f"{base}_{count}")
-        return f"{base}_{count}"
-
-    def term(self, name: str, like: str = "") -> Term:
-        """Return a name as a term, with what is known of its sizes."""
-        known = self.known[like or name]
-        return Term(Name(name, known.shape, known.dtype, known.sizes))
-
-    def wanted(self, expr: Expr) -> bool:
-        """Tell whether a gradient flows to an expression."""
-        if isinstance(expr, Name):
-            return expr.name in self.trace.grads and expr.dtype.is_floating_point
-        if id(expr) not in self.memo:
-            cut = isinstance(expr, Call) and expr.constant
-            self.memo[id(expr)] = not cut and any(map(self.wanted, children(expr)))
-        return self.memo[id(expr)]
-
-    def no_rule(self, call: Call, param: str, dy: Any) -> Any:
-        """Stand in for a missing rule.
-
-        Raises:
-            NoRule: in strict mode.
-        """
-        line = self.trace.lines[self.place]
-        if self.strict:
-            raise NoRule(
-                f"no rule for {call.op.name}",
-                where=str(line.span or ""),
-                why=line.text,
-                hint="check still works; derive needs a rule: see CONTRIBUTING, add an op",
-            )
-        self.opaque.append((call.op.name, self.place))
-        return opaque_vjp(call, param, dy)
 
 
 def names_in_text(text: str) -> list[str]:

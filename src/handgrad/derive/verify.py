@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from handgrad.derive.backward import Backward, BackwardLine
 from handgrad.errors import Mismatch
 from handgrad.ir import Call, Expr, Item, names, walk
-
-if TYPE_CHECKING:
-    from handgrad.derive.backward import Backward, BackwardLine
 
 TOLERANCE = 2000  # in units of the dtype's eps, of the largest magnitude involved
 DRAWS = 4

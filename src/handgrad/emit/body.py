@@ -130,7 +130,7 @@ class Assembly:
         rows = list(dict.fromkeys(self.again_row(node) for node in self.residuals.again))
         known = self.graph.names
         named = {k: n for k, n in self.graph.aliases.items() if n.name not in gradients}
-        named |= self.parts
+        named |= self.parts | self.residuals.shared
         made = (each for each in self.backward.lines if each.name in gradients)
         rows += [self.gradient_row(each, named) for each in made]
         there = {*self.saved, self.backward.start}
@@ -144,11 +144,13 @@ class Assembly:
     def again_row(self, node: Node) -> Row:
         """Return the line that makes a tensor again."""
         parts = {k: n for k, n in self.graph.hoisted.items() if n.name != node.name} | self.parts
-        own = next((line for line in self.graph.own if line.target == node.name), None)
-        if own is None:
+        parts |= self.residuals.shared
+        own = any(line.target == node.name for line in self.graph.own)
+        if node.name and not own:
             return self.forward_row(node.place[0], parts)
-        expr = self.graph.exchanged(own.expr, self.graph.aliases | self.parts, whole=False)
-        return Row(own.targets, f"{node.name} = {spell(expr)}")
+        name = node.name or self.residuals.shared[node.key].name
+        expr = self.graph.exchanged(node.expr, self.graph.aliases | parts, whole=False)
+        return Row((name,), f"{name} = {spell(expr)}")
 
     def gradient_row(self, each: BackwardLine, named: Mapping[Any, Name]) -> Row:
         """Return the line of a gradient, its parts by their names."""

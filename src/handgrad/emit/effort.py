@@ -20,7 +20,7 @@ def passes(expr: Expr) -> int:
     if not isinstance(call, Call) or call.op.index is None:
         return 1
     parts = ast.walk(parse(call.op.index).value)
-    return max(1, SLOW * sum(slow(node, call) for node in parts))
+    return max(1, SLOW * len({ast.unparse(node) for node in parts if slow(node, call)}))
 
 
 def slow(node: ast.AST, call: Call) -> bool:

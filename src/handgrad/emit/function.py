@@ -22,6 +22,7 @@ from handgrad.emit.body import Assembly
 from handgrad.emit.direct import direct
 from handgrad.emit.graph import Graph
 from handgrad.emit.parameters import Signature
+from handgrad.emit.regroup import regrouped
 from handgrad.emit.residuals import choose
 from handgrad.emit.sizes import followed
 from handgrad.emit.text import class_name, written
@@ -182,14 +183,17 @@ def source_of(backward: Backward, signature: Signature) -> Source:
     """Return the text of a Function."""
     trace = backward.trace
     refuse_alias(trace)
-    graph = Graph(backward)
     taken = {*trace.values, *trace.program.scalars, *signature.names, backward.start}
     taken |= {each.name for each in backward.lines}
-    residuals = choose(graph, taken)
+    residuals = choose(Graph(backward), set(taken))
+    backward = regrouped(backward, [node.name for node in residuals.again])
+    graph = Graph(backward)
+    residuals = choose(graph, taken | {each.name for each in backward.lines})
     body = Assembly(graph, residuals, signature).body()
     shapes = {name: tuple(value.shape) for name, value in trace.values.items()}
     shapes |= {each.name: each.shape for each in backward.lines}
-    shapes |= {n.name: n.shape for n in residuals.names.values()}
+    own = residuals.names | residuals.shared
+    shapes |= {n.name: n.shape for n in own.values()}
     twice = once_only(backward, body.saved)
     unruled = tuple(dict.fromkeys(name for name, _ in backward.opaque))
     text = written(trace, signature, body, shapes, twice, unruled)

@@ -64,6 +64,7 @@ class Graph:
         self.scope |= self.trace.values
         self.gradients = gradients_in(backward)
         self.own = [each.line for each in backward.lines if each.name not in self.gradients]
+        self.lines = [each.line for each in backward.lines if each.name in self.gradients]
         self.hoisted = {
             self.hoist.key(line.expr): Name(line.target, line.expr.shape, line.expr.dtype)
             for line in self.own
@@ -71,12 +72,7 @@ class Graph:
         with torch.no_grad():
             self.fill()
         self.wanted = tuple(
-            dict.fromkeys(
-                key
-                for each in backward.lines
-                if each.name in self.gradients
-                for key in self.parts(each.line.expr)
-            )
+            dict.fromkeys(key for line in self.lines for key in self.parts(line.expr))
         )
 
     def fill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,16 +26,18 @@ class Residuals:
 
     Attributes:
         saved: the tensors to save, in forward order.
-        again: the named tensors that backward makes again, in forward order.
+        again: the tensors that backward makes again in lines of their own, in forward order.
         split: parts of forward lines that get a line of their own: what is saved without a name,
             and what that shares with other lines.
         names: the names of those parts.
+        shared: the names of parts that several of backward's lines read.
     """
 
     saved: tuple[Node, ...]
     again: tuple[Node, ...]
     split: tuple[Node, ...]
     names: dict[Any, Name]
+    shared: dict[Any, Name]
 
 
 def choose(graph: Graph, taken: Iterable[str]) -> Residuals:
@@ -130,8 +133,17 @@ def settled(graph: Graph, kept: dict[int, list[Node]], taken: set[str]) -> Resid
     shared = {n.key: n for part in parts.values() for n in shares(graph, part, own)}
     split = sorted((parts | shared).values(), key=lambda node: node.place)
     names = {node.key: called(node, taken, graph) for node in split}
-    named = sorted((n for n in again if n.name), key=lambda node: node.place)
-    return Residuals(tuple(order), tuple(named), tuple(split), names)
+    twice = {node.key: called(node, taken, graph) for node in repeated(graph, again)}
+    lines = sorted((n for n in again if n.name or n.key in twice), key=lambda node: node.place)
+    return Residuals(tuple(order), tuple(lines), tuple(split), names, twice)
+
+
+def repeated(graph: Graph, again: list[Node]) -> list[Node]:
+    """Return what has no name and would be made again in several lines."""
+    reads = [key for node in again for key in node.reads]
+    reads += [key for line in graph.lines for key in dict.fromkeys(graph.parts(line.expr))]
+    counts = Counter(reads)
+    return [node for node in again if not node.name and node.effort and counts[node.key] > 1]
 
 
 def shares(graph: Graph, part: Node, own: set[str]) -> Iterator[Node]:
@@ -189,7 +201,9 @@ def picked(graph: Graph, group: list[Node], keys: Iterable[Any]) -> list[Node]:
 def called(node: Node, taken: set[str], graph: Graph) -> Name:
     """Return a name for a part of a line: its own, or that of the line with a number."""
     lines = graph.trace.lines
-    stem = lines[min(max(node.place[0] + 1, 0), len(lines) - 1)].target
+    after = lines[min(max(node.place[0] + 1, 0), len(lines) - 1)].target
+    readers = (n.name for n in graph.nodes.values() if node.key in n.reads and n.name)
+    stem = next(readers, after)
     name, count = node.name, 1
     while not name or (name in taken and name != node.name):
         name, count = f"{stem}_{count}", count + 1

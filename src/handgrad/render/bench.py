@@ -13,6 +13,7 @@ from handgrad.render.curve import INK, QUIET, png, sheet, tidy
 
 NAMES = ("bench.md", "bench.png")
 COLOURS = ("#1f6feb", "#2da44e", "#bf8700", "#a371f7")
+TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 ABOUT = {
     "autograd": "forward pass, `backward()` and `torch.optim.SGD`",
     "by hand": "the derived backward lines in eager PyTorch, autograd off",
@@ -167,8 +168,9 @@ def scale(axes: Any, rows: list[Row]) -> None:
     axes.axvline(1, color=INK, linewidth=1.0)
     low = min(ratio.low for row in rows for ratio in row.ratios.values())
     high = max(ratio.high for row in rows for ratio in row.ratios.values())
-    axes.set_xlim(min(0.8, low * 0.9), max(2.0, high * 1.15))
-    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low * 0.9 <= t <= high * 1.15]
+    left, right = min(0.8, low * 0.9), max(2.0, high * 1.15)
+    axes.set_xlim(left, right)
+    ticks = [tick for tick in TICKS if left <= tick <= right]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [f"{row.model}, batch {row.batch}" for row in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -175,14 +176,19 @@ def code(form: Form) -> Code:
 
 def plan(result: Plan) -> list[Block]:
     """Return what exercise 4 is about to do."""
-    return [
-        Heading("4. Training by these gradients"),
-        Paragraph(
-            f"{counted(result.steps, 'step')} of {result.batch} examples at learning rate 0.1, "
-            "from the middle on 0.01. Every step is done twice, from the same start on the same "
-            "batches: by the derived lines with autograd off, and by autograd."
-        ),
-    ]
+    told = (
+        f"{counted(result.steps, 'step')} of {result.batch} examples at learning rate 0.1, "
+        "from the middle on 0.01"
+    )
+    twice = "from the same start on the same batches"
+    if result.backend == "native":
+        told += f", in native code made from the derived lines. The first {result.raced:,}"
+        told += f" are done by autograd too, {twice}, in turn."
+    else:
+        told += f". Every step is done twice, {twice}: by the derived lines with autograd off, "
+        told += "and by autograd."
+    noted = [Paragraph(f"{result.note}.", warning=True)] if result.note else []
+    return [Heading("4. Training by these gradients"), *noted, Paragraph(told)]
 
 
 def trained(result: Trained) -> list[Block]:
@@ -192,7 +198,8 @@ def trained(result: Trained) -> list[Block]:
     if run.stopped:
         blocks.append(Paragraph(ended(run), warning=True))
     if run.race:
-        blocks.append(Paragraph(raced(run.race, len(run.losses))))
+        said = natively_raced if result.backend == "native" else raced
+        blocks.append(Paragraph(said(run.race, run)))
     blocks += [
         Paragraph("The mean loss, with batch norm calibrated over all the training examples:"),
         losses(result),
@@ -212,10 +219,29 @@ def ended(run: Training) -> str:
     return f"{why} after {len(run.losses):,} of {run.steps:,} steps; all below is of these."
 
 
-def raced(race: Race, steps: int) -> str:
+def natively_raced(race: Race, run: Training) -> str:
+    """Return how long all steps took, and the race of the first of them."""
+    steps = len(run.losses)
+    told = f"{counted(steps, 'step')} took {timed(run.seconds)} in native code. "
+    if not race.steps or not race.seconds:
+        return told.strip()
+    told += (
+        f"Of the first {race.steps:,} autograd's took {timed(race.rival_seconds)} and the native "
+        f"ones {timed(race.seconds)}: {race.rival_seconds / race.seconds:.0f} times as long. "
+    )
+    if steps > race.steps:
+        told += f"At its speed all {steps:,} would take "
+        told += f"{timed(race.rival_seconds / race.steps * steps)}. "
+    return told + (
+        "The largest difference between the two networks' parameters after the last of them is "
+        f"{race.difference:.1e} (in {race.parameter})."
+    )
+
+
+def raced(race: Race, run: Training) -> str:
     """Return who was faster, and how far apart the two ended."""
     return (
-        f"{counted(steps, 'step')} took {timed(race.seconds)} by the derived lines, "
+        f"{counted(len(run.losses), 'step')} took {timed(race.seconds)} by the derived lines, "
         f"{timed(race.rival_seconds)} by autograd. The largest difference between the two "
         f"networks' parameters after the last step is {race.difference:.1e} (in {race.parameter})."
     )
@@ -223,6 +249,8 @@ def raced(race: Race, steps: int) -> str:
 
 def timed(seconds: float) -> str:
     """Return seconds to three figures or so."""
+    if seconds >= 100:
+        return f"{seconds:,.0f} s"
     return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.3g} s"
 
 
@@ -266,6 +294,9 @@ def ratios(run: Training) -> Columns:
 
 
 def middle(found: Iterable[float], first: Iterable[bool], wanted: bool) -> str:
-    """Return the median of one half; a dash if nothing was written down in it."""
+    """Return the median of one half: a dash without any, `none` if nothing moved."""
     chosen = [value for value, early in zip(found, first, strict=True) if early is wanted]
-    return f"{median(chosen):.2f}" if chosen else "-"
+    if not chosen:
+        return "-"
+    value = median(chosen)
+    return f"{value:.2f}" if math.isfinite(value) else "none"

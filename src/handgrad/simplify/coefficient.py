@@ -34,9 +34,8 @@ class Coefficient:
         """Return the value, None if it depends on a symbol."""
         if not self.terms:
             return Fraction(0)
-        if self.under or len(self.terms) > 1 or self.terms[0][0]:
-            return None
-        return Fraction(self.terms[0][1])
+        powers, scale = self.terms[0]
+        return None if self.under or len(self.terms) > 1 or powers else Fraction(scale)
 
     @property
     def negative(self) -> bool:

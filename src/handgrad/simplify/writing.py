@@ -79,7 +79,7 @@ class Writing:
         return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
 
     def own_sizes(self, primal: str) -> dict[str, str]:
-        """Return the sizes of a primal's axes as its own shape, but for those that a scalar counts."""
+        """Return a primal's sizes as its own shape, but for those that a scalar counts."""
         sizes = self.reading.sizes
         counted = {sizes.find(axis) for axis in sizes.tied.values()}
         axes = enumerate(sizes.named.get(primal, ()))

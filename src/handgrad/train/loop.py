@@ -53,12 +53,24 @@ class Race:
         rival_seconds: the same of the other.
         difference: the largest difference of an entry of any parameter after the last step.
         parameter: the parameter with that entry.
+        steps: how many both did.
     """
 
     seconds: float
     rival_seconds: float
     difference: float
     parameter: str
+    steps: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the race as plain data."""
+        return {
+            "seconds": self.seconds,
+            "autograd_seconds": self.rival_seconds,
+            "steps": self.steps,
+            "largest_difference": finite(self.difference),
+            "in_parameter": self.parameter,
+        }
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,11 @@ class Training:
     ratio_steps: tuple[int, ...] = ()
     ratios: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     race: Race | None = None
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number that JSON can hold: None for one that is not finite."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def halved(step: int, steps: int) -> float:
@@ -146,7 +163,7 @@ def summary(
         stopped=stopped,
         ratio_steps=tuple(records.steps),
         ratios={name: tuple(values) for name, values in records.ratios.items()},
-        race=compared(runner, rival) if rival else None,
+        race=compared(runner, rival, len(losses)) if rival else None,
     )
 
 
@@ -226,14 +243,14 @@ def spread(tensor: Tensor) -> float:
     return float(tensor.std() if tensor.numel() > 1 else tensor.abs().sum())
 
 
-def compared(runner: Runner, rival: Runner) -> Race:
+def compared(runner: Runner, rival: Runner, steps: int) -> Race:
     """Return both times and the largest difference between the parameters."""
     differences = {
         name: float((tensor - rival.parameters[name].detach()).abs().max())
         for name, tensor in runner.parameters.items()
     }
     worst = max(differences, key=lambda name: differences[name])
-    return Race(runner.seconds, rival.seconds, differences[worst], worst)
+    return Race(runner.seconds, rival.seconds, differences[worst], worst, steps)
 
 
 def by_autograd(forward: Callable[..., Tensor], leaves: tuple[str, ...]) -> Gradients:

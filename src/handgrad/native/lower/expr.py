@@ -349,8 +349,9 @@ def simplified(op: str, same: tuple[Entry, ...], ctype: str) -> Entry:
     if op in ("mul", "div") and is_const(same[1], 1):
         return same[0]
     if op == "div" and same[0].op == "mul" and same[1].op == "const" and is_float(ctype):
-        if math.isfinite(same[1].args[0]) and 1e-30 < abs(same[1].args[0]) < 1e30:
-            return make("mul", (same[0], const(1 / same[1].args[0], ctype)), ctype)
+        divisor = same[1].args[0]  # products are rounded anyway, and division is slow
+        if 1e-30 < abs(divisor) < 1e30:
+            return make("mul", (same[0], const(1 / divisor, ctype)), ctype)
     if op == "neg" and same[0].op == "neg":
         return same[0].args[0]
     if op == "div" and all(e.op == "const" for e in same) and same[1].args[0] != 0:

@@ -12,7 +12,7 @@ from handgrad.native.lower.tree import parts, walk
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">"}
 OPERATORS |= {"ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "xor": "^"}
 LEVELS = {"*": 10, "/": 10, "%": 10, "+": 9, "-": 9, "<": 7, "<=": 7, ">": 7, ">=": 7}
-LEVELS |= {"==": 6, "!=": 6, "&": 5, "^": 4, "|": 3, "?": 1}
+LEVELS |= {"==": 6, "!=": 6, "&": 5, "^": 4, "|": 3, "&&": 2, "?": 1}
 ATOM, UNARY = 20, 12
 LIBRARY = {"isnan": "hg_isnan", "isinf": "hg_isinf", "isfinite": "hg_isfinite"}
 SUFFIX = {"float": "f", "double": "", INT: "_whole"}
@@ -87,10 +87,10 @@ class Writer:
         if op in ("floordiv", "mod"):
             return self.divided(entry)
         if op == "select":
-            parts_of = [self.guard(a, 2) for a in args]
+            parts_of = [self.guard(a, 3) for a in args]
             return f"{parts_of[0]} ? {parts_of[1]} : {parts_of[2]}", LEVELS["?"]
         if op in OPERATORS:
-            symbol = OPERATORS[op]
+            symbol = "&&" if is_condition(entry) else OPERATORS[op]
             own = LEVELS[symbol]
             left, right = self.narrowed(entry)
             return f"{self.guard(left, own)} {symbol} {self.guard(right, own + 1)}", own
@@ -160,6 +160,12 @@ def small(entry: Entry) -> bool:
     return low >= -(2**31) and high < 2**31
 
 
+def is_condition(entry: Entry) -> bool:
+    """Tell whether an entry is `a and b` where b may read only what is there if a holds."""
+    own = entry.op == "and" and entry.ctype == BOOL
+    return own and any(node.op == "read" for node in walk(entry.args[1]))
+
+
 def certain(roots: Iterable[Entry]) -> set[Entry]:
     """Return the nodes that are evaluated whatever the conditions are."""
     found: set[Entry] = set()
@@ -169,7 +175,8 @@ def certain(roots: Iterable[Entry]) -> set[Entry]:
         if node in found:
             continue
         found.add(node)
-        stack.extend([node.args[0]] if node.op == "select" else parts(node))
+        first = node.op == "select" or is_condition(node)
+        stack.extend([node.args[0]] if first else parts(node))
     return found
 
 

@@ -1,0 +1,143 @@
+"""Faults that the simplifier had: each forward pass was once simplified to something wrong, or refused."""
+
+import pytest
+import torch
+
+import handgrad as hg
+from simplify.adversary import function_of, holds, shortened, tensor
+from simplify.random_forwards import random_program
+from simplify.running import simplified, traced
+from simplify.soundness import judge
+
+
+def safe(lines, *values, leaves=()):
+    """Compare at all values, and see that the last look at each line refused none."""
+    assert shortened(lines, leaves, **values[0]).refused == ()
+    return holds(lines, *values, leaves=leaves)
+
+
+def table(rows, columns, **more):
+    label = torch.arange(rows) % columns
+    mask = torch.ones(rows, columns, dtype=torch.bool).triu(1)
+    return {"x": tensor(rows, columns), "label": label, "mask": mask, **more}
+
+
+def test_a_condition_is_not_subtracted_from():
+    safe("a = x * mask\ny = a - x", table(3, 4), table(5, 4))
+
+
+def test_two_conditions_are_added_not_joined():
+    lines = "y = x * (x > 0) + x * (x < 1)"
+    source = safe(lines, table(3, 4), {**table(5, 4), "x": tensor(5, 4).abs() / 4})
+    assert "(x > 0) + (x < 1)" not in source
+
+
+def test_a_comparison_gets_brackets_in_a_sum():
+    lines = "a = x**-1\nb = torch.where(w > a, w, a)\ny = torch.where(mask, b, w)"
+    given = [{**table(*shape), "w": tensor(shape[1], seed=1)} for shape in [(2, 6), (4, 4)]]
+    safe(lines, *given)
+
+
+@pytest.mark.parametrize(
+    "lines", ["y = x.softmax(1)", "y = (x - x.logsumexp(1, keepdim=True)) * 4"]
+)
+def test_softmax_of_a_single_row_goes_over_its_entries(lines):
+    safe(lines, {"x": tensor(1, 6)}, {"x": tensor(1, 3)})
+
+
+def test_the_same_labels_may_be_of_two_sets_of_classes():
+    lines = """
+        onehot = F.one_hot(label, num_classes=V).to(torch.float64)
+        a = w * onehot
+        b = x.sigmoid()
+        picked = b.gather(1, label[:, None])
+        y = picked.sum() / n + a.sum()
+        """
+    given = [
+        {**table(n, k), "w": tensor(n, v, seed=1), "V": v, "n": n}
+        for n, k, v in [(7, 5, 5), (4, 3, 6), (3, 6, 3)]
+    ]
+    safe(lines, *given, leaves=["x", "w"])
+
+
+def test_what_a_name_means_is_put_under_two_sums_at_once():
+    lines = "a = x.softmax(1)\nb = a.softmax(1)\nc = -b.log()[range(4), label]\ny = b.exp()"
+    safe(lines, table(4, 5), table(4, 3))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "s = (x * w).sum(1, keepdim=True) * v\nz = x * s\ny = z * w",
+        "s = v * x.sum(1, keepdim=True)\ny = x * x.sum(1, keepdim=True) + s",
+        "s = lam * x.sum(1, keepdim=True)\ny = s * x.sum(1, keepdim=True) * x",
+    ],
+)
+def test_a_sum_is_not_what_a_line_has_over_something_that_may_be_zero(lines):
+    some = torch.tensor([[0.0], [1], [0]]).double()
+    given = {"x": tensor(3, 4), "w": tensor(3, 4, seed=1), "v": tensor(3, 1, seed=2), "lam": 0.5}
+    safe(lines, given, {**given, "v": some}, {**given, "lam": 0.0}, leaves=["x", "w", "v"])
+
+
+def test_a_sum_beside_a_term_of_more_axes_is_no_fact():
+    lines = "s = x.sum(1, keepdim=True) + w\nz = s * x\ny = z * x.sum(1, keepdim=True)"
+    given = {"x": tensor(3, 4), "w": tensor(3, 4, seed=1)}
+    safe(lines, given, {n: -v for n, v in given.items()})
+
+
+@pytest.mark.parametrize("name", ["_0", "_1", "_2"])
+def test_names_like_those_of_inner_sums(name):
+    lines = f"{name} = x.exp()\ns = {name}.sum(1, keepdim=True)\np = {name} / s\ny = p * (x + 1)"
+    safe(lines, {"x": tensor(3, 4)}, {"x": tensor(5, 2)})
+
+
+@pytest.mark.parametrize("use", ["large = (w / norm > 0.5) * 1.0", "unused = w / norm"])
+def test_a_division_that_does_not_reach_the_output_proves_nothing(use):
+    lines = f"norm = x.norm(dim=1, keepdim=True)\n{use}\ny = norm * w"
+    x, w = tensor(4, 5), tensor(4, 5, seed=1)
+    row = torch.tensor([0, 1, 1, 1])[:, None]
+    safe(lines, {"x": x, "w": w}, {"x": x * row, "w": w})
+
+
+def test_what_is_not_chosen_may_be_infinite():
+    lines = "s = w**-1 + 1\ny = torch.where(w == 0, x, s) * x"
+    w = tensor(3, 4, seed=1)
+    hole = w * torch.tensor([0.0, 1, 1, 0])
+    holds(lines, {"x": tensor(3, 4), "w": w}, {"x": tensor(3, 4), "w": hole}, leaves=["x"])
+
+
+@pytest.mark.parametrize("size", ["2 * (x + 1).shape[0]", "len(x) + 1", "x.shape[1] // 2"])
+def test_a_number_made_of_sizes_is_read_whole(size):
+    lines = f"y = x * x * ({size})"
+    safe(lines, {"x": tensor(3, 4)}, {"x": tensor(5, 2)})
+
+
+def test_a_number_that_two_axes_count_is_tied_to_neither():
+    lines = "a = x - x.sum(1, keepdim=True) / n\ny = a * a"
+    given = [{**table(rows, columns), "n": rows} for rows, columns in [(5, 5), (3, 7)]]
+    safe(lines, *given, leaves=["x"])
+
+
+def test_a_number_in_brackets_stays_in_brackets():
+    lines = "k = n**0.5 + 1\ny = x * x / (n**0.5 + 1)"
+    safe(lines, *({**table(n, 4), "n": n} for n in (3, 5)), leaves=["x"])
+
+
+SEEDS = [141, 151, 245, 319, 456, 474, 999, 1523, 10094, 10245, 10366, 10404, 10480, 10502, 10543]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_program_that_failed_once(seed):
+    program = random_program(seed)
+    backward = hg.derive(traced(program.function(program.spellings[0]), program.draw()))
+    assert simplified(backward).refused == ()
+    outcome = judge(program)
+    assert outcome.kind in ("equal", "unchanged", "rounding"), outcome.text
+
+
+def test_nothing_is_left_of_a_gradient_but_rounding():
+    lines = "a = x.softmax(0)\nb = a.sum(0, keepdim=True)\ny = b * w"
+    for seed in range(5):
+        given = {"x": tensor(5, 3, seed=seed), "w": tensor(1, 3, seed=9)}
+        trace = traced(function_of(lines, given), given, ["x"])
+        assert simplified(hg.derive(trace)).source == "dx = torch.zeros_like(x)\n"
