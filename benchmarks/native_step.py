@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -92,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     g = torch.Generator().manual_seed(2147483647)
-    given = character_mlp.parameters(27, g, n_hidden=HIDDEN)
+    given: dict[str, Any] = character_mlp.parameters(27, g, n_hidden=HIDDEN)
     X = torch.randint(0, 27, (ROWS, 3), generator=g)
     Y = torch.randint(0, 27, (ROWS,), generator=g)
     by_autograd, fma = eager(given, X, Y), peak()

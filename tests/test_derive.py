@@ -9,6 +9,7 @@ import torch
 
 import handgrad as hg
 from agree import double
+from handgrad.derive.verify import Rounding
 from handgrad.errors import Mismatch, NoRule, Undecided
 
 
@@ -82,3 +83,20 @@ def test_parts_needed_twice_are_computed_once():
     source = hg.derive(hg.trace(gated, double(5, 3), double(3, 7, seed=1))).source
     assert source.count("torch.sigmoid(") == 1
     assert source.count("torch.tanh(") == 1
+
+
+def test_rounding_reaches_as_far_as_what_cancels():
+    def ones(x):
+        shares = x / x.sum(0)
+        y = shares.sum(0)
+        return y
+
+    for seed in range(5):
+        trace = hg.trace(ones, double(5, 3, seed=seed) * 1e-9, upstream=double(3))
+        left = float(trace.grads["x"].abs().max())  # 0, but for rounding
+        assert left <= Rounding(hg.derive(trace)).reach["dx"] < 1e-3
+
+
+def test_rounding_does_not_hide_a_wrong_line(trace):
+    reach = Rounding(hg.derive(trace)).reach
+    assert max(reach.values()) < 1e-11

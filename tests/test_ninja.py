@@ -100,6 +100,35 @@ def test_training_is_raced_by_autograd_and_measured(journey):
     assert len(found.samples) == len(found.known) == 20
 
 
+def test_native_code_trains_as_eager_torch_does(journey, words):
+    eager = ninja.journey(STEPS, words, backend="eager")
+    assert (journey.plan.backend, eager.plan.backend) == ("native", "eager")
+    assert eager.trained.training.race.steps == journey.trained.training.race.steps == STEPS
+    both = zip(eager.trained.training.losses, journey.trained.training.losses, strict=True)
+    assert all(abs(one - other) < 1e-5 for one, other in both)
+
+
+def test_without_a_compiler_there_are_fewer_steps_and_a_line_says_why(monkeypatch, words):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    plans = []
+
+    def stop(part):
+        if isinstance(part, ninja.Plan):
+            plans.append(part)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ninja.journey(None, words, on_result=stop)
+    assert plans[0].backend == "eager"
+    assert plans[0].steps == ninja.STEPS["eager"]
+    assert "no-such-compiler is not to be found" in plans[0].note
+
+
+def test_there_is_no_other_backend(words):
+    with pytest.raises(BadInput, match="no backend 'gpu'"):
+        ninja.journey(1, words, backend="gpu")
+
+
 def test_the_same_seed_gives_the_same_journey(journey, words):
     again = ninja.journey(STEPS, words)
     assert again.trained.training.losses == journey.trained.training.losses

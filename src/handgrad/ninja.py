@@ -37,8 +37,7 @@ from handgrad.train.loop import finite
 from handgrad.train.natively import RACED, native_sgd, train_natively
 
 SAMPLES = 20
-STEPS = {"native": 200_000, "eager": 20_000}
-"""The backends, with the steps that each does unless it is told how many."""
+STEPS = {"native": 200_000, "eager": 20_000}  # by backend, unless it is told how many
 
 SEEDS = range(-(2**63), 2**64 - 10)
 

@@ -42,7 +42,7 @@ def test_the_text_goes_to_stdout(net, capsys):
     assert main(["derive", "--as", "function", f"{net}:norm"]) == 0
     out, err = capsys.readouterr()
     assert "class Norm(torch.autograd.Function):" in out
-    assert err == "Norm saves x, w; its gradients are autograd's\n"
+    assert err == "Norm saves x, w, rstd; its gradients are autograd's\n"
 
 
 def test_what_is_called_forward_is_named_as_its_file(net, capsys):
@@ -53,7 +53,7 @@ def test_what_is_called_forward_is_named_as_its_file(net, capsys):
 def test_a_file_that_runs_by_itself(net, tmp_path, capsys):
     out = tmp_path / "mine.py"
     assert main(["derive", "--as", "function", f"{net}:norm", "-o", str(out)]) == 0
-    assert capsys.readouterr().err.startswith(f"wrote {out}: Norm saves x, w")
+    assert capsys.readouterr().err.startswith(f"wrote {out}: Norm saves x, w, rstd")
     script = (
         "import torch, mine\n"
         "x, w = torch.randn(4, 3).double().requires_grad_(), torch.ones(3).double()\n"
@@ -95,3 +95,21 @@ def test_what_cannot_be_a_function(net, capsys):
     assert main(["derive", "--as", "function", f"{net}:nrom"]) == 2
     assert "norm" in capsys.readouterr().err
     assert main(["derive", "--as", "poem", str(net)]) == 2
+
+
+def test_notes_go_beside_the_text(tmp_path, capsys):
+    path = tmp_path / "cut.py"
+    path.write_text(
+        "import torch\n\nx = torch.ones(5)\n\n\n"
+        "def half(x):\n    scale = x.detach().abs()\n    return torch.special.i0(x) * scale\n",
+        encoding="utf-8",
+    )
+    assert main(["derive", "--as", "function", f"{path}:half"]) == 0
+    out, err = capsys.readouterr()
+    assert "no gradient flows back through this detach" in err
+    assert "no rule for" in err
+    assert "note" not in out
+    assert main(["derive", "--as", "function", f"{path}:half", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [note["kind"] for note in found["notes"]] == ["detach"]
+    assert len(found["without_rule"]) == 1

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import handgrad as hg
-from handgrad.native import compiled, plans
+from handgrad.native import compiled
 from handgrad.native.build import cache_folder
-from tests.native.against import distance, native_gradients
+from native.against import distance, native_gradients
 
 pytestmark = pytest.mark.native
 

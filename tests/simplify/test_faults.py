@@ -80,14 +80,14 @@ def test_a_sum_is_not_what_a_line_has_over_something_that_may_be_zero(lines):
 
 
 def test_a_sum_beside_a_term_of_more_axes_is_no_fact():
-    lines = "s = x.sum(1, keepdim=True) + w\nz = s * x\ny = z * x.sum(1, keepdim=True)"
+    lines = "s = x.sum(1, keepdim=True) + w\nr = x.sum(1)\ny = s * s * (r * r)[:, None]"
     given = {"x": tensor(3, 4), "w": tensor(3, 4, seed=1)}
     safe(lines, given, {n: -v for n, v in given.items()})
 
 
 @pytest.mark.parametrize("name", ["_0", "_1", "_2"])
 def test_names_like_those_of_inner_sums(name):
-    lines = f"{name} = x.exp()\ns = {name}.sum(1, keepdim=True)\np = {name} / s\ny = p * (x + 1)"
+    lines = f"{name} = x + 1\ne = (x * 2).exp()\ns = e + x * e\ny = {name} * s * (e + 3)"
     safe(lines, {"x": tensor(3, 4)}, {"x": tensor(5, 2)})
 
 
@@ -135,9 +135,10 @@ def test_a_random_program_that_failed_once(seed):
     assert outcome.kind in ("equal", "unchanged", "rounding"), outcome.text
 
 
-def test_nothing_is_left_of_a_gradient_but_rounding():
-    lines = "a = x.softmax(0)\nb = a.sum(0, keepdim=True)\ny = b * w"
+@pytest.mark.parametrize("scale", [1, 1e-9])
+def test_nothing_is_left_of_a_gradient_but_rounding(scale):
+    lines = "a = x / x.sum(0)\nb = a.sum(0, keepdim=True)\ny = b * w"
     for seed in range(5):
-        given = {"x": tensor(5, 3, seed=seed), "w": tensor(1, 3, seed=9)}
+        given = {"x": scale * tensor(5, 3, seed=seed), "w": tensor(1, 3, seed=9)}
         trace = traced(function_of(lines, given), given, ["x"])
         assert simplified(hg.derive(trace)).source == "dx = torch.zeros_like(x)\n"

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from handgrad.cli.save import save
-from handgrad.cli.screen import DONE, aside, say, show
+from handgrad.cli.screen import aside, show, tell
 from handgrad.emit.function import Emitted, function, of_lines
+from handgrad.render import words
 from handgrad.trace.files import chosen_leaves, function_in, split_target, trace_file
 
 
@@ -26,11 +27,10 @@ def write_function(
         sys.stdout.write(found.source)
     elif output is None or json:
         present(found, wrote, json, no_color)
-    if not json:
-        sys.stdout.flush()
-        kept = ", ".join(found.residuals) or "nothing"
-        done = f"{found.__name__} saves {kept}; its gradients are autograd's"
-        say(f"wrote {wrote}: {done}" if wrote else done, DONE, no_color=no_color)
+    kept = ", ".join(found.residuals) or "nothing"
+    done = f"{found.__name__} saves {kept}; its gradients are autograd's"
+    notes = [*words.paragraphs(found.notes), *words.no_rules(found.unruled)]
+    tell(notes, json, no_color, f"wrote {wrote}: {done}" if wrote else done)
 
 
 def emitted(target: str, strict: bool) -> type[Emitted]:
@@ -56,6 +56,8 @@ def present(found: type[Emitted], wrote: str, json: bool, no_color: bool) -> Non
 
     written = {"written": wrote} if wrote else {}
     plain = {"function": found.__name__, "saved": list(found.residuals), "source": found.source}
+    notes = [{"kind": note.kind, "text": note.text} for note in found.notes]
+    plain |= {"notes": notes, "without_rule": [name for name, _ in found.unruled]}
     show(
         rich=rich,
         plain=lambda: found.source,

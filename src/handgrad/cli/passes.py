@@ -12,7 +12,7 @@ import typer
 from handgrad.cli.functions import write_function
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.save import save
-from handgrad.cli.screen import DONE, NOTE, aside, say, show
+from handgrad.cli.screen import aside, show, tell
 from handgrad.derive import Backward
 from handgrad.derive import derive as derived
 from handgrad.emit import listing, module
@@ -147,17 +147,6 @@ def traced(target: str) -> Trace:
     """Trace a file; what it prints goes to stderr."""
     with aside():
         return trace_file(target)
-
-
-def tell(notes: list[str], json: bool, no_color: bool, done: str = "") -> None:
-    """Say what goes beside a result, unless that is JSON and has it."""
-    if json:
-        return
-    sys.stdout.flush()  # the result first, where both streams are one
-    for text in notes:
-        say(text, NOTE, no_color=no_color)
-    if done:
-        say(done, DONE, no_color=no_color)
 
 
 def largest_difference(backward: Backward) -> float:

@@ -75,3 +75,14 @@ def aside() -> Iterator[None]:
     """Send what the user's own code prints to stderr: stdout is for the result."""
     with redirect_stdout(sys.stderr):
         yield
+
+
+def tell(notes: list[str], json: bool, no_color: bool, done: str = "") -> None:
+    """Say what goes beside a result, unless that is JSON and has it."""
+    if json:
+        return
+    sys.stdout.flush()  # the result first, where both streams are one
+    for text in notes:
+        say(text, NOTE, no_color=no_color)
+    if done:
+        say(done, DONE, no_color=no_color)

@@ -28,9 +28,11 @@ from handgrad.emit.sizes import followed
 from handgrad.emit.text import class_name, written
 from handgrad.emit.vary import Pair, bound
 from handgrad.errors import BadInput, Mismatch
+from handgrad.ir import Line
 from handgrad.simplify import simplify
 from handgrad.threads import threads_for
 from handgrad.trace import Trace, trace
+from handgrad.trace.recorder import Note
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,15 @@ class Emitted(torch.autograd.Function):
         source: a file that needs nothing but torch.
         residuals: the names of the tensors that it saves.
         parameters: how it is called.
+        notes: what a person should know of the forward pass.
+        unruled: the ops that autograd is called for, with their forward lines.
     """
 
     source: str
     residuals: tuple[str, ...]
     parameters: inspect.Signature
+    notes: tuple[Note, ...] = ()
+    unruled: tuple[tuple[str, Line], ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Apply the Function; arguments may be given by keyword."""
@@ -176,6 +182,8 @@ def made(backward: Backward, signature: Signature) -> type[Emitted]:
         source = source_of(backward, signature)
         found = loaded(source)
         verify(found, backward, signature)
+    found.notes = trace.notes
+    found.unruled = tuple((name, trace.lines[place]) for name, place in backward.opaque)
     return found
 
 

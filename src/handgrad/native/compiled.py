@@ -142,9 +142,7 @@ def from_trace(
     key = plans.key_of(traced, leaves, rule, simplified) if kept else ""
     try:
         plan = plans.load(key) if key else None
-        if plan is None:
-            plan = planned(lines(), leaves, rule)
-            plans.keep(key, plan)
+        plan = plan or planned(lines(), leaves, rule, key)
         library = build(plan.unit.source)
     except (CannotLower, CannotBuild) as reason:
         first = reason.message.partition("\n")[0]
@@ -159,10 +157,9 @@ def from_trace(
     for name, tensor in {**tensors, **plan.constants}.items():
         own = name not in leaves and name not in given
         engine.bind(name, tensor.contiguous() if own else tensor)
-    limits = dict(plan.limits)
-    return Compiled(
-        traced, lines, leaves, rule, tensors, engine, library.note, plan.unit, limits=limits
-    )
+    made = Compiled(traced, lines, leaves, rule, tensors, engine, library.note, plan.unit)
+    made.limits |= plan.limits
+    return made
 
 
 def working(
@@ -181,15 +178,17 @@ def working(
     return tensors
 
 
-def planned(backward: Backward, leaves: tuple[str, ...], rule: Rule) -> Plan:
-    """Lower and write a step.
+def planned(backward: Backward, leaves: tuple[str, ...], rule: Rule, key: str) -> Plan:
+    """Lower and write a step, and keep what was made.
 
     Raises:
         CannotLower: a line has no native code.
     """
     step = lower_step(backward, leaves, rule)
     unit = write_unit(step, {"loss": step.output})
-    return Plan(unit, step.inputs, step.constants, bounds_of(step))
+    plan = Plan(unit, step.inputs, step.constants, bounds_of(step))
+    plans.keep(key, plan)
+    return plan
 
 
 def refuse_parameter(name: str, tensor: Tensor) -> None:

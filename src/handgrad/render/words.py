@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handgrad.derive import Backward
+    from handgrad.ir import Line
     from handgrad.simplify import Simplified, Step
     from handgrad.trace import Trace
+    from handgrad.trace.recorder import Note
 
 
 Described = tuple[str, tuple[int, ...], str]
@@ -117,8 +119,13 @@ def checked(result: Simplified) -> str:
 
 def notes(trace: Trace) -> list[str]:
     """Return what a person should know of the forward pass, a paragraph for each note."""
-    told = []
-    for note in trace.notes:
+    return paragraphs(trace.notes)
+
+
+def paragraphs(notes: Iterable[Note]) -> list[str]:
+    """Return notes as paragraphs, each once."""
+    told: list[str] = []
+    for note in notes:
         if note.kind == "item" and note.place and note.place.text.startswith("print("):
             continue  # nothing is made of that number
         text = NOTES.get(note.kind, note.text)
@@ -130,9 +137,13 @@ def notes(trace: Trace) -> list[str]:
 
 def without_rule(backward: Backward) -> list[str]:
     """Return which forward lines need a rule, a paragraph for each op of a line."""
+    return no_rules((name, backward.trace.lines[place]) for name, place in backward.opaque)
+
+
+def no_rules(places: Iterable[tuple[str, Line]]) -> list[str]:
+    """Return the paragraphs for ops without a rule and the lines that they are in."""
     told: dict[tuple[str, str], str] = {}
-    for name, place in backward.opaque:
-        line = backward.trace.lines[place]
+    for name, line in places:
         where = f"{line.span}: " if line.span else f"{line.target}: "
         text = (
             f"note: {where}no rule for {name}, so the backward pass asks autograd for this op\n"
