@@ -71,7 +71,7 @@ def test_json(net, capsys):
     assert main(["derive", "--as", "function", f"{net}:norm", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["function"] == "Norm"
-    assert found["saved"] == ["x", "w"]
+    assert found["saved"] == ["x", "w", "rstd"]
     assert "class Norm" in found["source"]
 
 

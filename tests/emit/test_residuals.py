@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import handgrad as hg
-from emit.forwards import ALL, SIX, leaves_of, saved_bytes, swiglu, tensor
+from emit.forwards import ALL, SIX, leaves_of, rms_norm, saved_bytes, swiglu, tensor
+from handgrad.derive import BackwardLine
+from handgrad.emit.direct import direct, read_from
 from handgrad.emit.effort import SLOW, passes
+from handgrad.emit.shapes import renamed
+from handgrad.ir import Line, Name
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -75,3 +81,24 @@ def test_passes(forward, count):
         return y.sum()
 
     assert passes(hg.trace(called, tensor(5).abs()).lines[0].expr) == count
+
+
+def test_a_product_is_not_made_again_for_one_sum():
+    """`out` is neither saved nor made again: `dout * w` is there, and `out` is `xhat * w`."""
+    backward = hg.function(rms_norm, *SIX["rms_norm"][1]).source.split("def backward")[1]
+    assert "dxhat = dout * w" in backward
+    assert "out = xhat * w  # [" not in backward
+
+
+def test_a_second_name_is_dropped():
+    x, w = SIX["rms_norm"][1]
+    plain = hg.derive(hg.trace(rms_norm, x, w, upstream=tensor(3, 5, 7, seed=5)))
+    xhat = Name("xhat", (3, 5, 7), torch.float64)
+    other = {"xhat": Name("twin", xhat.shape, xhat.dtype)}
+    lines = [BackwardLine(Line(("twin",), xhat, "twin = xhat"), "", 0)]
+    for each in plain.lines:
+        text, expr = renamed(each.line.text, {"xhat": "twin"}), read_from(each.line.expr, other)
+        lines.append(replace(each, line=replace(each.line, text=text, expr=expr)))
+    twice = replace(plain, lines=tuple(lines))
+    assert "twin" in twice.source
+    assert direct(twice).source == plain.source

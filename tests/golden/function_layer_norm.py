@@ -9,8 +9,8 @@ import torch
 class LayerNorm(torch.autograd.Function):
     """layer_norm, with a backward pass of its own.
 
-    Saved: w, diff.
-    A second derivative is refused: diff is neither input nor output.
+    Saved: w, rstd, xhat.
+    A second derivative is refused: rstd and xhat are neither input nor output.
     """
 
     @staticmethod
@@ -21,23 +21,16 @@ class LayerNorm(torch.autograd.Function):
         rstd = (var + eps) ** -0.5  # [3, 5, 1]
         xhat = diff * rstd  # [3, 5, 7]
         out = xhat * w + b  # [3, 5, 7]
-        ctx.save_for_backward(w, diff)
-        ctx.eps = eps
+        ctx.save_for_backward(w, rstd, xhat)
         return out
 
     @staticmethod
     def backward(ctx, dout):
         if torch.is_grad_enabled():  # create_graph=True
-            raise RuntimeError('layer_norm has no second derivative: diff is neither input nor output')
-        w, diff = ctx.saved_tensors
-        eps = ctx.eps
+            raise RuntimeError('layer_norm has no second derivative: rstd and xhat are neither input nor output')
+        w, rstd, xhat = ctx.saved_tensors
         needs = ctx.needs_input_grad
         dx = dw = db = None
-
-        if any(needs[:2]):
-            var = (diff**2).mean(-1, keepdim=True)  # [3, 5, 1]
-            rstd = (var + eps) ** -0.5  # [3, 5, 1]
-            xhat = diff * rstd  # [3, 5, 7]
 
         if needs[1]:
             # out = xhat * w + b

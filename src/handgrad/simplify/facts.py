@@ -26,7 +26,7 @@ from handgrad.simplify.normal import (
 )
 from handgrad.simplify.ring import Ring, places
 from handgrad.simplify.saying import definition, shown
-from handgrad.simplify.sizes import is_size
+from handgrad.simplify.sizes import is_nonzero
 
 MOST_ROUNDS = 40
 
@@ -120,9 +120,7 @@ class Facts:
     def divides(self, factors: Key, c: Coefficient) -> bool:
         """Tell whether a product is known not to be 0: it is positive, or divided by anyway."""
         known = self.ring.positive | self.ring.divided
-        symbols = {s for powers, _ in c.terms for s, power in powers if power > 0}
-        whole = len(c.terms) == 1 and all(map(is_size, symbols))
-        return whole and all(power < 0 or name in known for (name, _), power in factors)
+        return is_nonzero(c) and all(power < 0 or name in known for (name, _), power in factors)
 
     def learn_pick(
         self, name: str, inside: Key, outside: Key, others: Poly, c: Coefficient

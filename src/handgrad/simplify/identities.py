@@ -22,6 +22,7 @@ from handgrad.simplify.normal import (
     relabelled,
 )
 from handgrad.simplify.ring import Ring, places
+from handgrad.simplify.sizes import is_nonzero
 
 MOST_SUMMANDS = 10
 ROUNDS = 2
@@ -73,7 +74,7 @@ def rewritten(ring: Ring, reduce: Callable[[Poly], Poly], poly: Poly) -> Iterato
             if len(key) == 1 and key[0][1] == 1 and key[0][0][0] in poly.atoms:
                 (other, at), _ = key[0]
                 rest = me - Poly({k: v for k, v in meaning.terms.items() if k != key})
-                if set(rest.free) <= {i for i in at if i != ABSENT}:
+                if is_nonzero(c) and set(rest.free) <= {i for i in at if i != ABSENT}:
                     yield from attempted(reduce, poly, other, at, rest.scale(c.inverse()))
 
 

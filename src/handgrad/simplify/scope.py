@@ -46,7 +46,15 @@ class Scope(Mapping[str, Any]):
         try:
             with building(TABLE):
                 value = eval(compile(tree, "<line>", "eval"), given, self)
-        except (NoRule, RuntimeError, IndexError, TypeError, NameError, AttributeError):
+        except (
+            NoRule,
+            RuntimeError,
+            IndexError,
+            TypeError,
+            NameError,
+            AttributeError,
+            ArithmeticError,
+        ):
             return None
         return value.expr if isinstance(value, Term) else None
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from handgrad.index import Equation, parse
-from handgrad.ir import Arg, Call, Expr, Item, Name, Static, operands, walk
+from handgrad.ir import Arg, Call, Expr, Item, Name, Static, names, operands, walk
+from handgrad.simplify.coefficient import Coefficient
 from handgrad.simplify.layout import moved
 from handgrad.trace import Trace
 
@@ -163,31 +164,46 @@ class Sizes:
     def ties(self) -> dict[str, str]:
         """Return the axis that each scalar of the program counts, where a line shows it.
 
-        `x[range(n), y]` shows it; `1/n * x.sum(0)` does where no other axis has as many entries.
+        `x[range(n), y]` shows it; `1/n * x.sum(0)` does where no other axis that goes into `x` has
+        as many entries, and no other scalar is the same number.
         """
         calls = [n for line in self.trace.lines for n in walk(line.expr) if isinstance(n, Call)]
         strong: dict[str, set[str]] = {}
         weak: dict[str, set[str]] = {}
+        scalars = self.trace.program.scalars
         for call in calls:
             for name, axis in self.counts(call):
                 strong.setdefault(name, set()).add(axis)
-            for name, axis in self.divides(call):
-                weak.setdefault(name, set()).add(axis)
+            for name, axis, summed_up in self.divides(call):
+                near = {a for a in self.around(summed_up) if self.numbers[a] == scalars[name]}
+                weak.setdefault(name, set()).update({axis, *near})
         for name in weak.keys() - strong.keys():
-            size = self.trace.program.scalars[name]
-            every = {self.find(a) for axes in self.named.values() for a in axes if a}
-            strong[name] = weak[name] | {a for a in every if self.numbers[a] == size}
+            if list(scalars.values()).count(scalars[name]) == 1:
+                strong[name] = weak[name]
         return {name: axes.pop() for name, axes in strong.items() if len(axes) == 1}
 
-    def divides(self, call: Call) -> Iterator[tuple[str, str]]:
-        """Yield the scalars beside a sum, each with an axis that it goes over: `1/n * x.sum(0)`."""
+    def around(self, expr: Expr) -> set[str]:
+        """Return the axes of everything that goes into an expression."""
+        made = {line.target: line.expr for line in self.trace.lines}
+        wanted, seen = list(names(expr)), set[str]()
+        while wanted:
+            name = wanted.pop()
+            if name not in seen:
+                seen.add(name)
+                wanted += names(made[name]) if name in made else ()
+        return {self.find(a) for name in seen for a in self.named.get(name, ()) if a}
+
+    def divides(self, call: Call) -> Iterator[tuple[str, str, Expr]]:
+        """Yield scalars beside a sum, each with an axis of it, and what it sums: `1/n * x.sum(0)`."""
         statics = [arg for arg in call.args.values() if isinstance(arg, Static)]
         scalars = {n for s in statics for n in names_in(s.text)} & set(self.trace.program.scalars)
         if scalars and call.op.index in ("y[I] = a[I] * b[I]", "y[I] = a[I] / b[I]"):
             for node in walk(call):
                 if isinstance(node, Call) and summed(node):
-                    axes = self.axes(next(operands(tuple(node.args.values()))))
-                    yield from self.counted(scalars, [axes[k] for k in reduced_dims(node)])
+                    first = next(operands(tuple(node.args.values())))
+                    axes = self.axes(first)
+                    for name, axis in self.counted(scalars, [axes[k] for k in reduced_dims(node)]):
+                        yield name, axis, first
 
     def counts(self, call: Call) -> Iterator[tuple[str, str]]:
         """Yield the scalars that say how many entries an axis has: `x[range(n), y]`, one-hots."""
@@ -214,6 +230,12 @@ class Sizes:
 def is_size(symbol: str) -> bool:
     """Tell whether a symbol is the size of an axis, so that it is not 0."""
     return re.fullmatch(r"[\w^]+\.shape\[\d+\]", symbol) is not None
+
+
+def is_nonzero(c: Coefficient) -> bool:
+    """Tell whether a coefficient is a number other than 0, with sizes of axes, over anything."""
+    symbols = {s for powers, _ in c.terms for s, power in powers if power > 0}
+    return len(c.terms) == 1 and all(map(is_size, symbols))
 
 
 def is_expr(arg: Arg | None) -> bool:
