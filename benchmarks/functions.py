@@ -265,8 +265,12 @@ def about():
     yield f"`{' '.join(['python', *sys.argv])}`"
     yield ""
     cpu = next((t.split(": ")[1] for t in lines_of("/proc/cpuinfo") if "model name" in t), "")
-    yield f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()} "
-    yield f"{platform.machine()}, {cpu.strip() or 'unknown CPU'}, one thread of {os.cpu_count()}."
+    system = f"{cpu.strip() or 'unknown CPU'}, {platform.system()} {platform.machine()}"
+    load = (
+        f"Load average at the end: {os.getloadavg()[0]:.1f}." if hasattr(os, "getloadavg") else ""
+    )
+    yield f"One thread of {os.cpu_count()} x {system}; Python {platform.python_version()},"
+    yield f"torch {torch.__version__}. {load}".rstrip()
 
 
 def lines_of(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import namedtuple
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -234,7 +235,32 @@ def run_exact(*sources: str, **values: Any) -> dict[str, Any]:
     """Run lines in 50 digits on torch tensors; return all that they assign."""
     scope: dict[str, Any] = {name: Exact.of(value) for name, value in values.items()}
     scope |= {"torch": Torch(), "F": Torch()}
+    scope |= {"_decimal": mpmath.mpf, "_divided": divided}
     with mpmath.workdps(DIGITS):
         for source in sources:
-            exec(compile(source, "<lines in 50 digits>", "exec"), scope)
+            tree = ast.fix_missing_locations(Decimals().visit(ast.parse(source)))
+            exec(compile(tree, "<lines in 50 digits>", "exec"), scope)
     return scope
+
+
+class Decimals(ast.NodeTransformer):
+    """Make `0.1` and `1 / n` as exact as tensors are."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if type(node.value) is not float:
+            return node
+        return called("_decimal", ast.Constant(repr(node.value)))
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        return called("_divided", node.left, node.right) if isinstance(node.op, ast.Div) else node
+
+
+def called(name: str, *args: ast.expr) -> ast.Call:
+    """Return a call of a function in the lines' scope."""
+    return ast.Call(ast.Name(name, ast.Load()), list(args), [])
+
+
+def divided(a: Any, b: Any) -> Any:
+    """Divide tensors or numbers."""
+    return a / b if isinstance(a, Exact) or isinstance(b, Exact) else mpmath.mpf(a) / b

@@ -200,7 +200,7 @@ class Program:
             "d": lambda: axis,
             "e": lambda: axis if self.rng.random() < 0.8 else "0",
             "k": lambda: self.rng.choice(["", ", keepdim=True", ", keepdim=True"]),
-            "size": lambda: "n" if axis == "0" or self.rng.random() < 0.15 else "V",
+            "size": lambda: "n" if axis == "0" or self.misleads() else "V",
             "literal": lambda: str(self.sizes[0][self.rng.choice("nV")]),
         }
         keys = set(re.findall(r"{(\w+)}", pattern))
@@ -209,6 +209,11 @@ class Program:
             return None
         numbers = {key: f"<{key}>" for key in keys if key.isdigit()}
         return re.sub(r"{(\w+)}", lambda m: str({**found, **numbers}[m[1]]), pattern)
+
+    def misleads(self) -> bool:
+        """Tell whether to divide by the wrong size; where both are one, no trace tells them apart."""
+        wanted = self.rng.random() < 0.15
+        return wanted and self.sizes[0]["n"] != self.sizes[0]["V"]
 
     def recent(self, names: list[str]) -> str | None:
         """Return one of some names, more often a late one."""

@@ -108,7 +108,14 @@ def value(text, scope):
         torch.set_default_dtype(usual)
 
 
-@pytest.mark.parametrize(("case", "spelling"), ALL)
+@pytest.mark.parametrize(
+    ("case", "spelling"),
+    [
+        pytest.param(c, s, id=f"{c.name}: {s.name}", marks=pytest.mark.slow if k else ())
+        for c in CASES
+        for k, s in enumerate(c.spellings)
+    ],
+)
 def test_each_step_is_true(case, spelling):
     backward, after = backward_of(spelling.file)
     for place in range(len(case.sizes)):

@@ -123,7 +123,25 @@ def test_a_number_in_brackets_stays_in_brackets():
     safe(lines, *({**table(n, 4), "n": n} for n in (3, 5)), leaves=["x"])
 
 
-SEEDS = [141, 151, 245, 319, 456, 474, 999, 1523, 10094, 10245, 10366, 10404, 10480, 10502, 10543]
+SEEDS = [
+    141,
+    151,
+    245,
+    319,
+    456,
+    474,
+    999,
+    1523,
+    3304,
+    3533,
+    10094,
+    10245,
+    10366,
+    10404,
+    10480,
+    10502,
+    10543,
+]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

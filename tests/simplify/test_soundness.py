@@ -15,7 +15,7 @@ from simplify.running import forward_lines, has_simplify, traced
 from simplify.soundness import judge
 
 BAD = ("wrong", "exception", "undecided", "unstable")
-QUICK, SLOW = range(100), range(100, 1000)
+QUICK, SLOW = range(50), range(50, 1000)
 later = pytest.mark.skipif(not has_simplify(), reason="this build has no simplifier")
 
 

@@ -194,7 +194,7 @@ class Sizes:
         return {self.find(a) for name in seen for a in self.named.get(name, ()) if a}
 
     def divides(self, call: Call) -> Iterator[tuple[str, str, Expr]]:
-        """Yield scalars beside a sum, each with an axis of it, and what it sums: `1/n * x.sum(0)`."""
+        """Yield scalars beside a sum, an axis of it, and what it sums: `1/n * x.sum(0)`."""
         statics = [arg for arg in call.args.values() if isinstance(arg, Static)]
         scalars = {n for s in statics for n in names_in(s.text)} & set(self.trace.program.scalars)
         if scalars and call.op.index in ("y[I] = a[I] * b[I]", "y[I] = a[I] / b[I]"):
