@@ -25,7 +25,10 @@ def seed():
     ("line", "said"),
     [
         ("dlogits = F.softmax(logits, 1) / n", "has too much by 1/n * F.one_hot(Yb"),
-        ("dcounts = counts_sum_inv*dprobs + 2*dcounts_sum + counts", "lacks (-dcounts_sum - counts)"),
+        (
+            "dcounts = counts_sum_inv*dprobs + 2*dcounts_sum + counts",
+            "lacks (-dcounts_sum - counts)",
+        ),
     ],
 )
 def test_what_is_missing_is_told_as_a_term(seed, line, said):
