@@ -1,6 +1,7 @@
 """How many planted mistakes the checker catches, and on how many it names the line.
 
-Prints a Markdown table and the mistakes that were not caught or not named.
+Prints a Markdown table and the mistakes that were not caught or not named, with the program, the
+line, the operator and what was said instead; on the error stream as soon as they are found.
 Run: python benchmarks/mutants.py [--count 2000] [--fused 1000] [--pairs 300] [--jobs 2]
 """
 
@@ -44,7 +45,10 @@ KINDS = {
 }
 
 
-def shard(kind: Kind, job: tuple[int, int]) -> list[tuple[tuple[str, ...], bool, bool, str]]:
+Found = tuple[tuple[str, ...], bool, bool, str]
+
+
+def shard(kind: Kind, job: tuple[int, int]) -> list[Found]:
     """Return for some mutants their operators, whether caught, whether named, and the story."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -52,6 +56,20 @@ def shard(kind: Kind, job: tuple[int, int]) -> list[tuple[tuple[str, ...], bool,
     mutants = drawn(count, seed, kind.mistakes, free_form if kind.fused else None)
     found = map(outcome, mutants)
     return [(o.mutant.operators, o.caught, o.caught and o.named, str(o)) for o in found]
+
+
+def all_of(kind: Kind, count: int, workers: int) -> list[Found]:
+    """Return what became of a number of mutants, and tell meanwhile what was not named."""
+    jobs = [(min(SHARD, count - k), 1000 + k // SHARD) for k in range(0, count, SHARD)]
+    found: list[Found] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for part in pool.map(partial(shard, kind), jobs):
+            found += part
+            print(f"{kind.name}: {len(found)} of {count}", file=sys.stderr, flush=True)
+            for each in part:
+                if not each[2]:
+                    print(each[3], file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
@@ -67,9 +85,7 @@ def main() -> None:
         count, started = given[option], time.perf_counter()
         if not count:
             continue
-        jobs = [(min(SHARD, count - k), 1000 + k // SHARD) for k in range(0, count, SHARD)]
-        with ProcessPoolExecutor(given["jobs"]) as pool:
-            found = [each for part in pool.map(partial(shard, kind), jobs) for each in part]
+        found = all_of(kind, count, given["jobs"])
         caught, named = (sum(each[k] for each in found) / count for k in (1, 2))
         operators.update(o for each in found for o in each[0])
         left += [f"{kind.name}: {each[3]}" for each in found if not each[2]]

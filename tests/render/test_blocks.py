@@ -48,12 +48,12 @@ def test_markdown():
 def test_a_picture_of_any_losses(losses, validation):
     training = Training({}, losses, steps=len(losses), seconds=1.0)
     found = {"train": 2.3, "validation": validation, "test": None}
-    picture = loss_png(of_journey(Trained(training, found, (), ())))
+    picture = loss_png(of_journey(Trained(training, "eager", found, (), ())))
     assert picture.startswith(b"\x89PNG")
     assert b"Written by handgrad" in picture[:4096]
 
 
 def test_a_picture_of_a_training_that_ended_early():
     training = Training({}, (3.0, 2.9, 2.8), steps=100, seconds=1.0, stopped="interrupted")
-    curve = of_journey(Trained(training, {"validation": 2.8}, (), ()))
+    curve = of_journey(Trained(training, "eager", {"validation": 2.8}, (), ()))
     assert loss_png(curve).startswith(b"\x89PNG")
