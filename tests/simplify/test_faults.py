@@ -45,6 +45,11 @@ def test_softmax_of_a_single_row_goes_over_its_entries(lines):
     safe(lines, {"x": tensor(1, 6)}, {"x": tensor(1, 3)})
 
 
+def test_a_sum_over_what_has_no_name_counts_the_axes_of_its_text():
+    lines = "a = x - x.mean(1, keepdim=True)\nb = a.log_softmax(1)\ny = b.mean(-1, keepdim=True)"
+    safe(lines, {"x": tensor(1, 4)}, {"x": tensor(1, 6)})
+
+
 def test_the_same_labels_may_be_of_two_sets_of_classes():
     lines = """
         onehot = F.one_hot(label, num_classes=V).to(torch.float64)
@@ -123,25 +128,8 @@ def test_a_number_in_brackets_stays_in_brackets():
     safe(lines, *({**table(n, 4), "n": n} for n in (3, 5)), leaves=["x"])
 
 
-SEEDS = [
-    141,
-    151,
-    245,
-    319,
-    456,
-    474,
-    999,
-    1523,
-    3304,
-    3533,
-    10094,
-    10245,
-    10366,
-    10404,
-    10480,
-    10502,
-    10543,
-]
+SEEDS = [141, 151, 245, 319, 456, 474, 999, 1523, 3304, 3533, 5162, 5318, 5511]
+SEEDS += [10094, 10245, 10366, 10404, 10480, 10502, 10543]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -125,8 +125,7 @@ def softmax(refold: Printer, name: str, meaning: Poly) -> Iterator[Word]:
         )
     whole = monomial([((place[0], home), 1), ((name, own), -1)])
     rank = -min(home)
-    read = [len(w.labels) for w in refold.vocabulary.words if w.name in inner.reads]
-    dim = along + rank if rank < 3 and max(read, default=0) == rank else along
+    dim = along + rank if rank < 3 and refold.vocabulary.rank(inner) == rank else along
     piece = Piece(f"{inner.at(ATOM)}.softmax({dim})", ATOM, inner.cost + 1.4, inner.reads)
     (key,) = whole.terms
     yield Word(piece.text, key, spread(home), piece=piece)

@@ -25,12 +25,13 @@ class Frame:
     arguments: str
 
 
-def frame_of(group: list[Pick], rank: int | None) -> Frame | None:
+def frame_of(group: list[Pick], rank: int | None, most: int) -> Frame | None:
     """Return where the labels of a sum's factors go, None if no layout fits.
 
     Args:
         group: the factors.
         rank: the most axes that the result may have; None where broadcasting is free to add some.
+        most: the most axes that a factor's text may have, those of size 1 too.
     """
     bound = frozenset(i for pick in group for i in pick.at if i >= 0)
     free = {i for pick in group for i in pick.at if ABSENT < i < 0}
@@ -44,9 +45,9 @@ def frame_of(group: list[Pick], rank: int | None) -> Frame | None:
             position[i] + sum(position[b] > position[i] for b in bound) == i for i in free
         )
         if keep and (rank is None or rank >= deep):
-            return Frame(position, bound, arguments(position, bound, deep, keep=True))
+            return Frame(position, bound, arguments(position, bound, deep, most, keep=True))
         if dropped and (rank is None or rank >= deep - len(bound)):
-            return Frame(position, bound, arguments(position, bound, deep, keep=False))
+            return Frame(position, bound, arguments(position, bound, deep, most, keep=False))
     return None
 
 
@@ -71,10 +72,14 @@ def natural(pick: Pick, position: dict[int, int]) -> bool:
     return all(position[label] == place for label, place in own(pick).items())
 
 
-def arguments(position: dict[int, int], bound: frozenset[int], deep: int, *, keep: bool) -> str:
+def arguments(
+    position: dict[int, int], bound: frozenset[int], deep: int, most: int, *, keep: bool
+) -> str:
     """Return the arguments of a reduction."""
     dims = sorted(position[b] for b in bound)
-    shown = [d + deep if deep < 3 or len(dims) > 1 else d for d in dims]
+    # counted from the left where it is sure how many axes there are
+    left = deep >= most and (deep < 3 or len(dims) > 1)
+    shown = [d + deep if left else d for d in dims]
     dim = str(shown[0]) if len(shown) == 1 else f"({', '.join(map(str, shown))})"
     return f"dim={dim}, keepdim=True" if keep else f"dim={dim}"
 

@@ -254,7 +254,8 @@ class Refold:
         self, key: Key, group: list[Pick], c: Coefficient, rank: int | None
     ) -> tuple[Piece, Coefficient] | None:
         """Write a sum over axes of a product of words; a mean where the coefficient asks for it."""
-        frame = frame_of(group, rank)
+        most = max(self.vocabulary.rank(self.piece(pick.word)) for pick in group)
+        frame = frame_of(group, rank, most)
         if frame is None:
             return None
         over: list[Piece] = []

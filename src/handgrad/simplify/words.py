@@ -45,11 +45,17 @@ class Vocabulary:
 
     words: list[Word] = field(default_factory=list[Word])
     by_atom: dict[str, list[Word]] = field(default_factory=dict[str, list[Word]])
+    ranks: dict[str, int] = field(default_factory=dict[str, int])
     memo: dict[Key, list[Pick] | None] = field(default_factory=dict[Key, "list[Pick] | None"])
+
+    def rank(self, piece: Piece) -> int:
+        """Return how many axes a text has at most: those of the names that it reads."""
+        return max((self.ranks.get(name, 0) for name in piece.reads), default=0)
 
     def add(self, word: Word) -> None:
         """Add a word."""
         self.words.append(word)
+        self.ranks[word.name] = len(word.labels)
         for name in {n for (n, _), _ in word.key}:
             self.by_atom.setdefault(name, []).append(word)
         self.memo.clear()
