@@ -116,6 +116,16 @@ def test_a_last_line_with_the_wrong_name_is_not_blamed_on_that_name():
     assert lines(checked(("dh = s @ W2.T", "dh = err @ W2.T"))) == {"dh = err @ W2.T"}
 
 
+def test_a_copy_is_not_blamed_for_what_it_copies():
+    changed = checked(("t = dh * u", "v = dh * (1 - h)\nt = v"), ("u = 1 - h**2\n", ""))
+    assert lines(changed) == {"v = dh * (1 - h)"}
+
+
+def test_the_line_that_overwrites_a_part_is_named():
+    found = checked(("dh = s @ W2.T", "dh = s[:, :1] @ W2.T[:1]\ndh = s[:, 1:] @ W2.T[1:]"))
+    assert lines(found) == {"dh = s[:, 1:] @ W2.T[1:]"}
+
+
 def test_two_wrong_lines_are_not_blamed_on_a_right_name_that_both_read():
     named = lines(checked(("x.T @ t", "(x.T @ t).mT"), ("t.sum(0)", "torch.ones_like(t).sum(0)")))
     assert named == {"dW1 = (x.T @ t).mT", "db1 = torch.ones_like(t).sum(0)"}

@@ -148,3 +148,9 @@ def test_nothing_is_left_of_a_gradient_but_rounding(scale):
         given = {"x": scale * tensor(5, 3, seed=seed), "w": tensor(1, 3, seed=9)}
         trace = traced(function_of(lines, given), given, ["x"])
         assert simplified(hg.derive(trace)).source == "dx = torch.zeros_like(x)\n"
+
+
+def test_a_name_that_is_read_in_very_many_lines():
+    lines = [f"s{k + 1} = s{k} + x * w[{k}]" for k in range(250)]
+    given = {"x": tensor(2, 3), "w": tensor(250)}
+    holds("\n".join(["s0 = x * x", *lines]), given, leaves=["x"])

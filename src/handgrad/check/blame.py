@@ -149,6 +149,8 @@ def wrong_write(judge: Judge, name: str, primal: str) -> Write:
         return wrong[0]
     found = search(judge, cuts_of(judge, name, judge.slice_of(name)))
     unlike = found and unlike_any_term(found, gradient_aim(found, name, primal))
+    if unlike is None and len(chain) < len(judge.run.writes[name]):
+        return chain[0]  # it overwrites what an earlier line wrote
     return unlike or chain[-1]
 
 

@@ -166,7 +166,8 @@ def by_name(found: Search, aim: Aim, own: str) -> tuple[str, Expr | None]:
 def by_part(found: Search, aim: Aim, own: str) -> tuple[str, Expr | None]:
     """Return the part of a derived line with whose value a name makes another right.
 
-    A name that holds such a part already is what it should be: what is made of it is wrong.
+    It may be the whole line, where the other is a mere copy. A name that holds such a part already
+    is what it should be: what is made of it is wrong.
     """
     known = parts(found, aim.expr)
     if holds_any(found, own, list(known)):
@@ -186,7 +187,7 @@ def first_that_mends(found: Search, aim: Aim, own: str, texts: list[str]) -> str
 
 
 def parts(found: Search, expr: Expr | None) -> dict[str, Expr]:
-    """Return the parts of what makes a name, and of the lines that it names, by their text.
+    """Return what makes a name, its parts, and those of the lines that it names, by their text.
 
     Derived names are followed to the first line, forward names to the line that makes them.
     """
@@ -206,8 +207,7 @@ def parts(found: Search, expr: Expr | None) -> dict[str, Expr]:
                 made = forward[node.name]
                 known |= {node.name: made}
                 known |= {spell(part): part for part in walk(made) if isinstance(part, Call)}
-    own = spell(expr) if expr is not None else ""
-    return {text: node for text, node in known.items() if text != own}
+    return known
 
 
 def holds_any(found: Search, own: str, texts: list[str]) -> bool:

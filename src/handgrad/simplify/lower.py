@@ -71,7 +71,7 @@ class Lowering:
         try:
             if isinstance(expr, Item):
                 raise Opaque
-            return self.reduce(self.call(expr))
+            return self.reduce(self.call(expr)).bounded()
         except (Opaque, TooLarge, ZeroDivisionError):
             return self.opaque(expr)
 

@@ -73,6 +73,12 @@ class Poly:
                 rows.append(entry((*k1, *shifted(k2, offset)), c1 * c2))
         return Poly(collect(rows))
 
+    def bounded(self) -> Poly:
+        """Return it, unless it has more terms than can be worked with."""
+        if len(self.terms) > MOST_TERMS:
+            raise TooLarge
+        return self
+
     def sum_over(self, label: int, size: str) -> Poly:
         """Return the sum over a free label, given the symbol of its axis' size."""
         rows: list[tuple[Key, Coefficient]] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -18,6 +20,7 @@ from handgrad.simplify.writing import Writing
 from handgrad.threads import threads_for
 
 FORMS = ("shortest", "textbook")
+DEEPEST = 20_000  # calls in calls: a gradient read in 1,000 lines is a sum nested 1,000 deep
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,10 +92,10 @@ def simplify(
         raise BadInput(f"form {form!r} is unknown", hint=f"it is one of {', '.join(FORMS)}")
     backward = within(backward, start, to)
     textbook = form == "textbook"
-    reading = Reading(backward, frozenset(without), share=not textbook)
-    reading.read()
-    result = written(reading, is_unit(backward) if upstream is None else not upstream)
-    with threads_for(backward.trace.values.values()):
+    with deep(), threads_for(backward.trace.values.values()):
+        reading = Reading(backward, frozenset(without), share=not textbook)
+        reading.read()
+        result = written(reading, is_unit(backward) if upstream is None else not upstream)
         leaves = {each.primal for each in result.lines} & set(backward.trace.leaves)
         verify(result, leaves, backward)
     return result
@@ -114,6 +117,17 @@ def written(reading: Reading, unit: bool) -> Simplified:
         facts=tuple(reading.facts.texts),
         refused=tuple(writing.refused),
     )
+
+
+@contextmanager
+def deep() -> Generator[None]:
+    """Let calls nest as deeply as long sums do."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def is_unit(backward: Backward) -> bool:
