@@ -204,12 +204,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Program:
-    """Lines in order, the tensors and scalars they read from outside, and the name they end in."""
+    """Lines in order, the tensors and scalars they read from outside, and the name they end in.
+
+    `sizes` tells which scalars the user's code took from a shape: `{"n": "x.shape[0]"}`.
+    """
 
     lines: tuple[Line, ...]
     inputs: tuple[Name, ...]
     scalars: Mapping[str, Any]
     output: str
+    sizes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def operands(arg: Arg) -> Iterator[Expr]:

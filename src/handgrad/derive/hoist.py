@@ -8,7 +8,7 @@ from typing import Any
 
 from handgrad.index import parse
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, children
-from handgrad.spell import spell
+from handgrad.spell import literal, spell
 
 LONG = 40  # characters: nobody wants to read that twice
 
@@ -23,7 +23,7 @@ class Hoist:
     def key(self, arg: Arg) -> Any:
         """Return a key that is equal for expressions that are spelled the same."""
         if isinstance(arg, Static):
-            return arg.text
+            return literal(arg.value) if is_number(arg.text) else arg.text  # .5 is 0.5
         if isinstance(arg, tuple):
             return tuple(self.key(part) for part in arg)
         if isinstance(arg, Name):
@@ -73,6 +73,15 @@ class Hoist:
             return memo[id(node)]
 
         return visit(root)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number written out."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def inside(node: Call | Item, visit: Callable[[Expr], Expr]) -> Expr:

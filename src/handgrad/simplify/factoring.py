@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from handgrad.simplify.coefficient import ONE, Coefficient, Terms, constant
 from handgrad.simplify.normal import Key, Place, Poly, Power
 from handgrad.simplify.sizes import is_size
 from handgrad.simplify.words import Pick
+
+LONGEST = 24  # digits of a number that is multiplied out
+SMALL = 1_000  # what is above and below a fraction's line
 
 
 def negation(poly: Poly) -> Place | None:
@@ -52,6 +56,19 @@ def safely(before: Poly, after: Poly) -> bool:
     """Tell whether a sum divides by nothing, sizes aside, that it did not divide by before."""
     pairs = zip(before.terms.values(), after.terms.values(), strict=True)
     return all(below(c) >= below(d) for c, d in pairs)
+
+
+def legibly(before: Poly, after: Poly) -> bool:
+    """Tell whether a sum has no longer fractions for numbers than it had before."""
+    return all(map(is_short, after.terms.values())) or not all(map(is_short, before.terms.values()))
+
+
+def is_short(c: Coefficient) -> bool:
+    """Tell whether a coefficient's numbers are decimals, or small fractions."""
+    numbers = [Fraction(number) for _, number in c.terms]
+    decimals = (10**LONGEST % each.denominator == 0 for each in numbers)
+    small = (max(abs(each.numerator), each.denominator) < SMALL for each in numbers)
+    return all(a or b for a, b in zip(decimals, small, strict=True))
 
 
 def below(c: Coefficient) -> set[str | Terms]:

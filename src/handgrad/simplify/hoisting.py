@@ -39,18 +39,23 @@ def hoisted(
         taken: names that are not free.
     """
     hoist = Alike()
+    whole = {hoist.key(each.line.expr): each for each in reversed(lines)}
     named: dict[Any, Name] = {}
-    parts: list[tuple[Expr, str]] = []
+    parts: list[BackwardLine] = []
     for part in repeated(hoist, [each.line.expr for each in lines]):
+        key = hoist.key(part)
         expr = hoist.exchange(part, named)
-        first = next(each for each in lines if hoist.key(part) in keys(hoist, each.line.expr))
-        base = trace.lines[first.forward].target
-        base = f"d{base}" if linear & set(names(part)) else base
-        name = fresh(base, taken)
-        if linear & set(names(part)):
-            linear.add(name)
-        named[hoist.key(part)] = Name(name, part.shape, part.dtype)
-        parts.append((expr, name))
+        each = whole.get(key)
+        if each is None:
+            first = next(each for each in lines if key in keys(hoist, each.line.expr))
+            cotangent = bool(linear & set(names(part)))
+            base = trace.lines[first.forward].target
+            name = fresh(f"d{base}" if cotangent else base, taken)
+            if cotangent:
+                linear.add(name)
+            each = BackwardLine(Line((name,), expr, ""), "", first.forward)
+        named[key] = Name(each.name, part.shape, part.dtype)
+        parts.append(rewritten(each, expr))
     return placed(hoist, lines, named, parts) if parts else lines
 
 
@@ -58,29 +63,32 @@ def placed(
     hoist: Hoist,
     lines: tuple[BackwardLine, ...],
     named: dict[Any, Name],
-    parts: list[tuple[Expr, str]],
+    parts: list[BackwardLine],
 ) -> tuple[BackwardLine, ...]:
     """Return the lines with the parts' lines, each before the first that reads it."""
-    waiting = {name: expr for expr, name in parts}
+    waiting = {each.name: each for each in parts}
+    own = set(waiting)
     found: list[BackwardLine] = []
 
-    def add(each: BackwardLine, expr: Expr) -> None:
-        for name in names(expr):
+    def add(each: BackwardLine) -> None:
+        for name in names(each.line.expr):
             if name in waiting:
-                part = waiting.pop(name)
-                line = Line((name,), part, f"{name} = {spell(part)}")
-                add(BackwardLine(line, "", each.forward), part)
-        text = f"{each.name} = {spell(expr)}"
-        line = Line(each.line.targets, expr, text)
-        found.append(BackwardLine(line, each.primal, each.forward, each.contributions))
+                add(waiting.pop(name))
+        found.append(each)
 
     for each in lines:
-        if isinstance(each.line.expr, Call) and hoist.key(each.line.expr) in named:
-            add(each, named[hoist.key(each.line.expr)])
-        else:
-            expr = hoist.exchange(each.line.expr, named)
-            add(each, expr) if expr is not each.line.expr else found.append(each)
+        expr = hoist.exchange(each.line.expr, named)
+        if each.name in waiting:
+            add(waiting.pop(each.name))
+        elif each.name not in own:
+            add(each if expr is each.line.expr else rewritten(each, expr))
     return tuple(found)
+
+
+def rewritten(each: BackwardLine, expr: Expr) -> BackwardLine:
+    """Return a line that assigns another expression."""
+    line = Line(each.line.targets, expr, f"{each.name} = {spell(expr)}")
+    return BackwardLine(line, each.primal, each.forward, each.contributions)
 
 
 def repeated(hoist: Hoist, roots: list[Expr]) -> list[Expr]:

@@ -12,6 +12,7 @@ from handgrad.simplify.exponentials import functions
 from handgrad.simplify.factoring import (
     connected,
     divides,
+    legibly,
     negation,
     power_of,
     safely,
@@ -106,7 +107,8 @@ class Refold:
             rest = poly * monomial((place, -p) for place, p in outer.items())
             for scale in [ONE] if plain else scales(rest):
                 scaled = rest.scale(scale.inverse())
-                if (outer or scale != ONE) and safely(rest, scaled):
+                tidy = safely(rest, scaled) and legibly(rest, scaled)
+                if tidy and (outer or scale != ONE):
                     inner = self.build(scaled, depth - 1, rank, plain=True)
                     factor = monomial(outer.items(), scale)
                     yield self.outside(factor, inner, rank)

@@ -164,8 +164,8 @@ class Sizes:
     def ties(self) -> dict[str, str]:
         """Return the axis that each scalar of the program counts, where a line shows it.
 
-        `x[range(n), y]` shows it; `1/n * x.sum(0)` does where no other axis that goes into `x` has
-        as many entries, and no other scalar is the same number.
+        `n = x.shape[0]` says it; `x[range(n), y]` shows it; `1/n * x.sum(0)` does where no other
+        axis that goes into `x` has as many entries, and no other scalar is the same number.
         """
         calls = [n for line in self.trace.lines for n in walk(line.expr) if isinstance(n, Call)]
         strong: dict[str, set[str]] = {}
@@ -180,7 +180,11 @@ class Sizes:
         for name in weak.keys() - strong.keys():
             if list(scalars.values()).count(scalars[name]) == 1:
                 strong[name] = weak[name]
-        return {name: axes.pop() for name, axes in strong.items() if len(axes) == 1}
+        told = {
+            name: self.shaped(Static(None, text)) for name, text in self.trace.program.sizes.items()
+        }
+        found = {name: axes.pop() for name, axes in strong.items() if len(axes) == 1}
+        return found | {name: self.find(axis) for name, axis in told.items() if axis}
 
     def around(self, expr: Expr) -> set[str]:
         """Return the axes of everything that goes into an expression."""

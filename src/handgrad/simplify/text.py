@@ -46,7 +46,7 @@ def taste(text: str) -> tuple[int, int, int, str]:
 
 def joined(terms: list[tuple[bool, Piece]]) -> Piece:
     """Return a sum of pieces, each with whether it is subtracted."""
-    ordered = sorted(terms, key=lambda t: t[0])
+    ordered = sorted(terms, key=lambda t: (t[0], is_fraction(t[1].text)))
     negative, first = ordered[0]
     text = ("-" + first.at(PRODUCT)) if negative else first.at(SUM)
     level = UNARY if negative and first.level >= UNARY else first.level
@@ -59,6 +59,11 @@ def joined(terms: list[tuple[bool, Piece]]) -> Piece:
         level, cost = SUM, cost + 1 + piece.cost
         reads |= piece.reads
     return Piece(text, level if len(terms) == 1 else SUM, cost, frozenset(reads))
+
+
+def is_fraction(text: str) -> bool:
+    """Tell whether a text is a number that is not whole: it stands last, as in `var + 1e-5`."""
+    return re.fullmatch(r"\d*\.\d+(e-?\d+)?|\d+e-\d+", text) is not None
 
 
 def multiplied(over: list[Piece], under: list[Piece]) -> Piece:

@@ -181,8 +181,8 @@ class Writing:
         return poly
 
     def with_parts(self, lines: list[BackwardLine]) -> list[BackwardLine]:
-        """Return lines with those before them that make the forward parts that they read."""
-        known = {each.name: each for each in self.reading.backward.lines if not each.primal}
+        """Return lines with those before them that make what they read and has no line yet."""
+        known = {each.name: each for each in self.reading.backward.lines}
         made = {each.name for each in lines} | self.emitted
         wanted = [n for each in lines for n in names(each.line.expr)]
         found: dict[str, BackwardLine] = {}

@@ -11,6 +11,7 @@ import torch
 from executing import Source
 
 from handgrad.spell import literal
+from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
 
 
@@ -18,6 +19,7 @@ class Resolver(Protocol):
     """What knows which value a tensor is, and what scalars' names have stood for."""
 
     scalars: dict[str, list[Any]]
+    counts: dict[str, list[Axis | None]]
 
     def resolve(self, tensor: torch.Tensor, frame: FrameType | None = None) -> Any:
         """Return the value that a tensor is now."""
@@ -81,6 +83,8 @@ class Drafts:
             for hole in scalar.holes:
                 if hole.name and hole.tensor is None:
                     self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
+                    axis = counted(self.frame, hole.name)
+                    self.recorder.counts.setdefault(hole.name, []).append(axis)
             return scalar
         try:
             return Scalar(value, literal(value))

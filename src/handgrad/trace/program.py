@@ -47,7 +47,22 @@ class Assembly:
         built = tuple(self.lines(lines))
         by_name = {self.names[id(value)]: value for value in [*inputs, *lines]}
         names_in = tuple(name_of(self.names[id(value)], value) for value in inputs)
-        return Program(built, names_in, dict(self.scalars), self.names[id(self.output)]), by_name
+        output = self.names[id(self.output)]
+        return Program(built, names_in, dict(self.scalars), output, self.sizes()), by_name
+
+    def sizes(self) -> dict[str, str]:
+        """Return the scalars that were taken from one shape wherever they are read."""
+        found: dict[str, str] = {}
+        for name in self.scalars:
+            first, *others = self.recorder.counts.get(name, [None])
+            if first is None or any(
+                o is None or o[0] is not first[0] or o[1] != first[1] for o in others
+            ):
+                continue
+            tensor = self.spell_hole(Hole(0, 0, "", None, first[0]))
+            if tensor is not None:
+                found[name] = f"{tensor}.shape[{first[1]}]"
+        return found
 
     def needed(self) -> list[Value]:
         """Return the values that the output, or a name of the root frame, is made from."""

@@ -16,6 +16,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import functional, is_inplace
+from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
 from handgrad.trace.foreign import foreign_call
 from handgrad.trace.source import (
@@ -28,6 +29,11 @@ from handgrad.trace.source import (
 
 READERS = {"item", "tolist", "__float__", "__int__", "__bool__", "__index__", "numpy", "__array__"}
 CUTTERS = {"detach", "data", "detach_"}
+SHAPE_READERS = {
+    *("shape", "ndim", "dtype", "device", "requires_grad", "layout", "size", "numel", "nelement"),
+    *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
+    *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
+}
 
 
 @dataclass(eq=False)
@@ -101,7 +107,9 @@ class Recorder(TorchFunctionMode):
         self.frame_keys: dict[int, FrameType] = {}
         self.stale: dict[int, Stale] = {}
         self.notes: list[Note] = []
+        self.reads: list[str] = []  # calls that may have told the forward pass a tensor's values
         self.scalars: dict[str, list[Any]] = {}
+        self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
         self.counter = itertools.count()
         self.busy = False  # our own work returns from functions too
         self.previous: Any = None
@@ -164,7 +172,9 @@ class Recorder(TorchFunctionMode):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         frames = user_frames(sys._getframe(2), self.root)
         if not frames:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            self.note_plain(name, result)
+            return result
         self.discover(frames)
         inplace = is_inplace(name, kwargs)
         before = self.keep(args) if inplace else None
@@ -175,6 +185,7 @@ class Recorder(TorchFunctionMode):
         if before is not None:
             self.record_inplace(func, name, args, kwargs, frames, before)
             return result
+        self.note_plain(name, result)
         if not tensors or name in ("grad", "requires_grad_", "retain_grad"):
             return result
         if not (len(tensors) == 1 and any(tensors[0] is arg for arg in args)):
@@ -312,6 +323,11 @@ class Recorder(TorchFunctionMode):
             kind = "branch" if name == "__bool__" else "item"
             place = place_of(frames[-1])
             self.notes.append(Note(kind, place, f"{place}: {place.text}"))
+
+    def note_plain(self, name: str, result: Any) -> None:
+        """Note a call whose result is no tensor, unless every tensor of the shape gives it."""
+        if name not in SHAPE_READERS and not outputs_of(result):
+            self.reads.append(name)
 
     def note_cut(self, name: str, args: Any, kwargs: Any, places: Any, made: Any) -> None:
         """Note that an op's result no longer depends on what it was made from."""

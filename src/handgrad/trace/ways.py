@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from handgrad.errors import BadInput
 from handgrad.ir import Program
 from handgrad.threads import threads_for
+from handgrad.trace.arguments import name_arguments
+from handgrad.trace.blind import Watching
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Note, Recorder, Value
 from handgrad.trace.replay import gradients, replay
@@ -39,6 +40,27 @@ def trace(
     Raises:
         BadInput: the forward pass cannot be traced; the message says which line and why.
     """
+    recorder, output = recorded(forward, args, kwargs, wrt)
+    return finish(recorder, output, upstream)
+
+
+def trace_telling(
+    forward: Callable[..., Any] | torch.nn.Module, args: Any, kwargs: Any, wrt: Iterable[str]
+) -> tuple[Trace, bool]:
+    """Trace a forward pass, and tell whether other values would give the same program."""
+    watching = Watching()
+    recorder, output = recorded(forward, args, kwargs, wrt, watching)
+    return finish(recorder, output), not watching.seen and not recorder.reads
+
+
+def recorded(
+    forward: Callable[..., Any] | torch.nn.Module,
+    args: Any,
+    kwargs: Any,
+    wrt: Iterable[str] | None,
+    beside: AbstractContextManager[Any] | None = None,
+) -> tuple[Recorder, Value]:
+    """Run a forward pass on copies of its tensors; return what was recorded, and the output."""
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
     named = name_arguments(target, args, kwargs)
     wanted = wanted_leaves(named, forward, wrt)
@@ -51,39 +73,15 @@ def trace(
     if isinstance(forward, torch.nn.Module):
         note_parameters(recorder, forward, wanted)
     args, kwargs = replaced(args, swap), replaced(kwargs, swap)
-    result = run_recorded(recorder, forward, args, kwargs)
-    return finish(recorder, pick_output(recorder, result), upstream)
+    with beside or nullcontext():
+        result = run_recorded(recorder, forward, args, kwargs)
+    return recorder, pick_output(recorder, result)
 
 
 def run_recorded(recorder: Recorder, forward: Any, args: Any, kwargs: Any) -> Any:
     """Call the forward pass under the recorder."""
     with torch.enable_grad(), recorder:
         return forward(*args, **kwargs)
-
-
-def name_arguments(function: Any, args: Any, kwargs: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors among the arguments by name; `params["W"]` is called `W`."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except TypeError as error:
-        raise BadInput(
-            f"the arguments do not fit {getattr(function, '__name__', 'the function')}: {error}"
-        ) from error
-    found: dict[str, torch.Tensor] = {}
-
-    def visit(name: str, value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            found.setdefault(name, value)
-        elif isinstance(value, Mapping):
-            for key, part in value.items():
-                visit(str(key) if str(key).isidentifier() else f"{name}_{key}", part)
-        elif isinstance(value, list | tuple):
-            for place, part in enumerate(value):
-                visit(f"{name}_{place}", part)
-
-    for name, value in bound.arguments.items():
-        visit(name, value)
-    return found
 
 
 def wanted_leaves(
