@@ -7,6 +7,7 @@ import torch
 
 import handgrad as hg
 from handgrad.emit import module
+from handgrad.simplify.count import count
 from handgrad.trace.files import trace_file
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
@@ -46,3 +47,22 @@ def test_emitted_file_runs_by_itself(path, in_double):
     torch.testing.assert_close(loss, trace.values[trace.output])
     for name, grad in scope["backward"](torch.ones_like(loss), saved).items():
         torch.testing.assert_close(grad, trace.grads[name[1:]])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_simplified_example_does_less_and_equals_autograd(path, in_double):
+    trace = trace_file(str(path))
+    backward = hg.derive(trace)
+    short = hg.simplify(backward)
+    before, after = operations(backward), operations(short)
+    assert (after, len(short.lines)) <= (before, len(backward.lines)), short.source
+    found = short.run()
+    for name in trace.leaves:
+        truth = trace.grads[name]
+        off = float((found["d" + name] - truth).abs().max())
+        assert off <= 1e-10 * float(truth.abs().max()), f"d{name} off by {off}"
+
+
+def operations(backward):
+    scalars = backward.trace.program.scalars
+    return sum(count(each.line.text.partition(" = ")[2], scalars) for each in backward.lines)

@@ -279,3 +279,28 @@ def test_forward_that_differs_from_run_to_run_is_refused():
 
     with pytest.raises(BadInput, match="y is not the same when its line runs again"):
         hg.trace(forward, double(4, 3))
+
+
+def test_sizes_are_known_by_the_shape_that_they_were_taken_from():
+    def forward(x, w):
+        n, m = x.shape
+        k = w.size(-1)
+        j = len(w)
+        m = m + 1
+        for _ in range(2):
+            d = x.shape[1]
+        return (x @ w / n / m / k / j / d).sum()
+
+    x, w = torch.randn(3, 4, requires_grad=True), torch.randn(4, 5, requires_grad=True)
+    program = hg.trace(forward, x=x, w=w).program
+    assert program.sizes == {"n": "x.shape[0]", "k": "w.shape[1]", "j": "w.shape[0]"}
+
+
+def test_a_size_of_a_name_that_changes_is_not_known():
+    def forward(x):
+        n = x.shape[0]
+        x = x.T
+        return (x / n).sum()
+
+    x = torch.randn(4, 4, requires_grad=True)
+    assert hg.trace(forward, x=x).program.sizes == {}

@@ -154,3 +154,52 @@ def test_a_name_that_is_read_in_very_many_lines():
     lines = [f"s{k + 1} = s{k} + x * w[{k}]" for k in range(250)]
     given = {"x": tensor(2, 3), "w": tensor(250)}
     holds("\n".join(["s0 = x * x", *lines]), given, leaves=["x"])
+
+
+def test_what_stays_as_written_has_all_its_lines():
+    lines = """
+        h = torch.zeros_like(x)
+        r = torch.sigmoid(x @ w + h @ u)
+        y = torch.tanh((r * h) @ v)
+        """
+    square = {name: tensor(4, 4, seed=k) for k, name in enumerate("uvw")}
+    holds(lines, *({"x": tensor(n, 4, seed=9), **square} for n in (3, 5)), leaves=[*"uvw"])
+
+
+def test_a_gradient_that_is_minus_another_is_written_so():
+    given = {"x": tensor(3, 4), "w": tensor(3, 4, seed=1)}
+    source = simplified(hg.derive(traced(function_of("y = (x - w) ** 2", given), given))).source
+    assert source.endswith("dw = -dx\n")
+
+
+def test_a_cotangent_is_never_squared():
+    given = {"x": tensor(3, 4), "w": tensor(3, 4, seed=1), "c": tensor(3, 4, seed=2)}
+    lines = "y = ((x - w) ** 2 / c).sum()"
+    source = safe(lines, given)
+    assert "dx**2" not in source
+    assert "dw**2" not in source
+
+
+def test_the_size_of_a_square_input_is_that_of_the_axis_it_was_taken_from():
+    def standardised(x):
+        n = x.shape[0]
+        mean = 1 / n * x.sum(0, keepdim=True)
+        diff = x - mean
+        var = 1 / (n - 1) * (diff**2).sum(0, keepdim=True)
+        return diff * (var + 1e-5) ** -0.5
+
+    sources = [
+        hg.simplify(
+            hg.derive(
+                hg.trace(standardised, x=tensor(*shape).requires_grad_(), upstream=tensor(*shape))
+            )
+        ).source
+        for shape in [(4, 4), (4, 5)]
+    ]
+    assert sources[0] == sources[1]
+
+
+def test_a_power_is_written_alike_however_its_number_is_spelled():
+    lines = "y = (x * x + .5)**-.5 * w"
+    source = holds(lines, {"x": tensor(3, 4), "w": tensor(3, 4, seed=1)})
+    assert source.count("**-") == 1

@@ -238,6 +238,35 @@ LIKELIHOODS = [
     ),
 ]
 
+GAUSSIAN = [
+    op(
+        "F.gaussian_nll_loss(x, target, var, full=False, eps=1e-6, reduction='mean')",
+        index=None,
+        when=lambda x, var: isinstance(var, torch.Tensor) and var.ndim == x.ndim,
+        dx=lambda dy, x, target, var, eps, reduction: (
+            per_entry(dy, reduction, x - target) * (x - target) / var.clamp(min=eps)
+        ),
+        dtarget=lambda dy, x, target, var, eps, reduction: (
+            per_entry(dy, reduction, x - target) * (target - x) / var.clamp(min=eps)
+        ),
+        dvar=lambda dy, x, target, var, eps, reduction: (
+            per_entry(dy, reduction, x - target)
+            * (0.5 / var.clamp(min=eps) - 0.5 * ((x - target) / var.clamp(min=eps)) ** 2)
+        ),
+        why={
+            "x": "the slope of half a square is what is squared, here over the variance",
+            "target": "the target stands in the difference with a minus",
+            "var": "the slopes of log(v)/2 and of d**2/(2*v); what eps cuts off keeps its slope",
+        },
+        examples=[
+            call((3, 4), (3, 4), positive(3, 4)),
+            call((3, 4), (3, 4), positive(3, 1), full=True),
+            call((2, 1, 3), (2, 1, 3), positive(2, 1, 3), reduction="sum"),
+            call((5,), (5,), positive(5), eps=0.5, reduction="none"),
+        ],
+    ),
+]
+
 RANKINGS = [
     op(
         "F.margin_ranking_loss(input1, input2, target, margin=0, reduction='mean')",
@@ -270,4 +299,4 @@ RANKINGS = [
     ),
 ]
 
-ROWS = [*DISTANCES, *LIKELIHOODS, *RANKINGS]
+ROWS = [*DISTANCES, *LIKELIHOODS, *GAUSSIAN, *RANKINGS]

@@ -115,7 +115,9 @@ def worth(node: Expr, uses: int) -> bool:
     if not isinstance(node, Call) or node.op.several or node.op.random:
         return False
     views = node.op.index is None and permuted(node) is None and uses >= MANY
-    return count(spell(node)) > 0 or (views and bool(node.op.rules))
+    work = count(spell(node))
+    scalar = work <= 1 and not node.shape  # costs less than the name
+    return (work > 0 and not scalar) or (views and bool(node.op.rules))
 
 
 def keys(hoist: Hoist, root: Expr) -> set[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from handgrad.simplify.coefficient import ONE, Coefficient, symbol
 from handgrad.simplify.count import count
@@ -36,6 +38,7 @@ from handgrad.simplify.text import (
     multiplied,
     negated,
     put,
+    raised,
 )
 from handgrad.simplify.words import Pick, Vocabulary, Word
 
@@ -231,10 +234,13 @@ class Refold:
     ) -> bool:
         """Add words to a product, those that get the same new axes in one; False if one cannot."""
         moved: dict[tuple[int, ...], list[Pick]] = {}
+        alike = self.alike_powers(picks, frame, over)
         for pick in picks:
             where = shift(pick, frame)
             if where is not None:
                 moved.setdefault(where, []).append(pick)
+                continue
+            if pick in alike:
                 continue
             piece = placed(self.piece(pick.word), pick, frame)
             if piece is None:
@@ -251,6 +257,23 @@ class Refold:
             piece = Piece(f"{inner.at(ATOM)}[{text}]", ATOM, inner.cost + 1, inner.reads)
             (under if flipped else over).append(piece)
         return True
+
+    def alike_powers(self, picks: list[Pick], frame: Frame | None, over: list[Piece]) -> list[Pick]:
+        """Add words with the same whole power to a product as one, `(a / b)**2`; return them."""
+        plain = [p for p in picks if shift(p, frame) is None and abs(p.power) > 1]
+        powers = Counter(abs(p.power) for p in plain if Fraction(p.power).denominator == 1)
+        power = next((k for k, times in powers.items() if times > 1), None)
+        many = [p for p in plain if power is not None and abs(p.power) == power]
+        pieces = [placed(self.piece(p.word), p, frame) for p in many]
+        if power is None or None in pieces or all(p.power < 0 for p in many):
+            return []
+        top: list[Piece] = []
+        bottom: list[Piece] = []
+        for pick, piece in zip(many, pieces, strict=True):
+            assert piece is not None
+            (top if pick.power > 0 else bottom).append(piece)
+        over.append(raised(multiplied(top, bottom), power))
+        return many
 
     def summed(
         self, key: Key, group: list[Pick], c: Coefficient, rank: int | None

@@ -21,6 +21,7 @@ class Word:
         labels: the label of each of its axes, ABSENT for those of size 1.
         by: the coefficient of the monomial.
         piece: its text and cost; for an atom without a name made when it is needed.
+        once: it may stand in a product once, and never below the line: a cotangent, linear.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Word:
     labels: tuple[int, ...]
     by: Coefficient = ONE
     piece: Piece | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ class Cover:
             self.best = (cost, picked)
             return
         first = max(left, key=lambda p: (abs(left[p]), len(self.vocabulary.by_atom.get(p[0], ()))))
+        cotangent = any(pick.word.once for pick in picked)
         for word in self.vocabulary.by_atom.get(first[0], ()):
+            if word.once and cotangent:
+                continue
             for places, at in placements(word, first, left):
                 power = self.power(word, places, left)
                 if power == 0:
@@ -121,8 +126,10 @@ class Cover:
             elif abs(times) < abs(lowest):
                 lowest = times
         assert lowest is not None
-        if len(word.key) == 1 and word.key[0][1] == 1:
+        if len(word.key) == 1 and word.key[0][1] == 1 and not word.once:
             return lowest
+        if word.once:
+            return int(lowest >= 1)
         whole = int(abs(lowest))
         return whole if lowest > 0 else -whole
 

@@ -75,8 +75,14 @@ class Writing:
         for word in (*reading.vocabulary.words, *extra):
             part = word.name not in reading.lowering.upstream and parts
             if word.name not in late or word in extra or part:
-                vocabulary.add(word)
+                vocabulary.add(self.bare_word(word))
         return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
+
+    def bare_word(self, word: Word) -> Word:
+        """Leave out an upstream gradient that is 1 from what a name stands for."""
+        kept = tuple(f for f in word.key if f[0][0] != self.reading.start)
+        bare = self.unit and kept and len(kept) < len(word.key)
+        return replace(word, key=kept, once=True) if bare else word
 
     def own_sizes(self, primal: str) -> dict[str, str]:
         """Return a primal's sizes as its own shape, but for those that a scalar counts."""
@@ -157,12 +163,17 @@ class Writing:
                 found.append(((cost, *taste(text)), lines))
         old = self.slice(low.line.name)
         for (cost, *_), lines in sorted(found, key=lambda f: f[0]):
-            if cost > before or (cost == before and len(lines) >= len(old)):
+            same = cost == before and len(lines) >= len(old) and not self.drops_unit(old)
+            if cost > before or same:
                 return None
             if self.proof.holds(lines):
                 return lines
             self.refused.append(lines[-1].line.text)
         return None
+
+    def drops_unit(self, old: list[BackwardLine]) -> bool:
+        """Tell whether lines read an upstream gradient that is 1, which others need not."""
+        return self.unit and any(self.reading.start in names(each.line.expr) for each in old)
 
     def opened(self, poly: Poly) -> Poly:
         """Open the cotangents in a sum that are products with factors that other terms have too."""

@@ -144,6 +144,40 @@ LIKELIHOOD = case(
     leaves="mu logvar",
 )
 
+VARIANCE = case(
+    "Gaussian likelihood, variance",
+    {"mu": real("n", "D"), "var": positive("n", "D"), "t": real("n", "D")},
+    TABLE,
+    "dmu dvar",
+    (
+        spelling(
+            "small steps",
+            """
+            diff = mu - t
+            losses = 0.5 * (torch.log(var) + diff**2 / var)
+            loss = losses.mean()
+            """,
+            """
+            dmu = dloss / mu.numel() * diff / var
+            dvar = dloss * (0.5 / mu.numel()) * (var - diff**2) / var**2
+            """,
+            7,
+        ),
+        spelling(
+            "torch",
+            "loss = F.gaussian_nll_loss(mu, t, var)",
+            """
+            v = var.clamp(min=1e-6)
+            d = mu - t
+            dmu = dloss / mu.numel() * d / v
+            dvar = dloss * (0.5 / mu.numel()) * (v - d**2) / v**2
+            """,
+            9,
+        ),
+    ),
+    leaves="mu var",
+)
+
 DEVIATION = case(
     "Gaussian likelihood, deviation",
     {"mu": real("n", "D"), "sigma": positive("n", "D"), "t": real("n", "D")},
@@ -181,4 +215,4 @@ DEVIATION = case(
     leaves="mu sigma",
 )
 
-CASES = (BINARY, SQUARES, LIKELIHOOD, DEVIATION)
+CASES = (BINARY, SQUARES, LIKELIHOOD, VARIANCE, DEVIATION)
