@@ -64,9 +64,18 @@ class Writing:
         return {each.name for each in lines if not each.primal} - known
 
     def refold(
-        self, primal: str = "", extra: tuple[Word, ...] = (), *, parts: bool = True
+        self,
+        primal: str = "",
+        extra: tuple[Word, ...] = (),
+        *,
+        parts: bool = True,
+        poly: Poly | None = None,
     ) -> Refold:
-        """Return a printer whose words are the names assigned so far, and forward parts."""
+        """Return a printer whose words are the names assigned so far, and forward parts.
+
+        A cotangent that has the upstream gradient 1 left out stands for a whole term: it is a word
+        only where there is one term, so that no sum mixes cotangents with numbers.
+        """
         reading = self.reading
         late = {n for n in reading.lowered if n not in self.emitted}
         if self.textbook:
@@ -75,7 +84,9 @@ class Writing:
         for word in (*reading.vocabulary.words, *extra):
             part = word.name not in reading.lowering.upstream and parts
             if word.name not in late or word in extra or part:
-                vocabulary.add(self.bare_word(word))
+                vocabulary.add(
+                    word if poly is None or poly.single is None else self.bare_word(word)
+                )
         return Refold(reading.ring, vocabulary, {**reading.shown, **self.own_sizes(primal)})
 
     def bare_word(self, word: Word) -> Word:
@@ -207,18 +218,22 @@ class Writing:
     def forms(self, low: Lowered, poly: Poly, rank: int) -> list[list[BackwardLine]]:
         """Return ways to write a root: alone, and with cotangents that it had on the way."""
         found = []
-        refold = self.refold(low.line.primal)
+        refold = self.refold(low.line.primal, poly=poly)
         plain = self.line(refold, low, poly, rank)
         if plain is not None:
             found.append([plain])
             if not self.unmade().isdisjoint(names(plain.line.expr)):
-                own = self.line(self.refold(low.line.primal, parts=False), low, poly, rank)
+                own = self.line(
+                    self.refold(low.line.primal, parts=False, poly=poly), low, poly, rank
+                )
                 found += [] if own is None else [[own]]
         extra = self.helpers(low, poly)
         for words in [extra, *([w] for w in extra if len(extra) > 1)]:
             if not words:
                 continue
-            whole = self.line(self.refold(low.line.primal, tuple(words)), low, poly, rank)
+            whole = self.line(
+                self.refold(low.line.primal, tuple(words), poly=poly), low, poly, rank
+            )
             if whole is None:
                 continue
             used = [w for w in words if w.name in names(whole.line.expr)]
