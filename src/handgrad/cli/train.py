@@ -99,7 +99,7 @@ Dtype = Annotated[
 ]
 BackendName = Annotated[
     str | None,
-    option("--backend", "What does the steps.", metavar="|".join(BACKENDS), show_default="eager"),
+    option("--backend", "What does the steps.", metavar="|".join(BACKENDS), show_default="native"),
 ]
 Threads = Annotated[
     int | None, option("--threads", "Threads of torch.", metavar="N", show_default="1")

@@ -53,7 +53,7 @@ class Settings:
     schedule: str = "step"
     turn: int = 10_000
     clip: float = 0.0
-    backend: str = "eager"
+    backend: str = "native"
     threads: int = 1
     every: int = 1_000
     keep: int = 3
