@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+import handgrad as hg
 from agree import agree, double
 
 
@@ -150,3 +151,12 @@ def test_values_of_a_name_do_not_leak_between_helper_calls():
         return loss
 
     agree(forward, x=double(4, 3), W1=double(3, 5, seed=1), W2=double(5, 3, seed=2))
+
+
+def test_a_gradient_that_autograd_has_no_number_for_is_no_mismatch():
+    x = torch.tensor([0.0, 1.0, -2.0], requires_grad=True)
+    trace = hg.trace(lambda x: ((2 * x) ** 2).pow(0.5).sum(), x=x)
+    assert trace.grads["x"].isnan().tolist() == [True, False, False]
+    backward = hg.derive(trace)
+    assert backward.run()["dx"].tolist()[1:] == [2, -2]
+    assert hg.simplify(backward).run()["dx"].tolist()[1:] == [2, -2]

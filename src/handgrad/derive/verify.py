@@ -106,7 +106,7 @@ def verify(
             f"no line was written for d{name}, and autograd has a gradient for it",
             hint="report this forward pass: it is a bug in the sweep",
         )
-    reach = max((float(g.abs().max()) for g in trace.grads.values() if g.numel()), default=0.0)
+    reach = max(map(largest, trace.grads.values()), default=0.0)
     rounding = Rounding(before or backward)
     for each in backward.lines:
         if not each.primal:
@@ -116,11 +116,24 @@ def verify(
             raise mismatch(each, f"{list(mine.shape)} {mine.dtype}", truth)
         if truth.numel() == 0:
             continue
-        scale = max(float(truth.abs().max()), 1e-3 * reach)
-        off = float((mine - truth).abs().max())
+        scale = max(largest(truth), 1e-3 * reach)
+        off = apart(mine, truth)
         close = off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale
         if not close and not off <= rounding.reach.get(each.name, 0.0):
             raise mismatch(each, f"maxdiff {off:.3g}", truth)
+
+
+def largest(values: torch.Tensor) -> float:
+    """Return the largest magnitude among the finite entries."""
+    finite = values[values.isfinite()].abs()
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+def apart(mine: torch.Tensor, truth: torch.Tensor) -> float:
+    """Return how far two gradients are apart where autograd's is a number: it has 0/0 elsewhere."""
+    number = ~truth.isnan() & (mine != truth)
+    differences = (mine - truth)[number].abs()
+    return float(differences.max()) if differences.numel() else 0.0
 
 
 def mismatch(each: BackwardLine, found: str, truth: torch.Tensor) -> Mismatch:
