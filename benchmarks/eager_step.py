@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 import handgrad as hg
+from handgrad.derive.step import compile_step
 from handgrad.models import character_mlp as seed
-from handgrad.train.step import compile_step
 
 NAMES = ("C", "Xb", "Yb", "W1", "b1", "bngain", "bnbias", "W2", "b2", "n")
 LEAVES = ("C", "W1", "b1", "bngain", "bnbias", "W2", "b2")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from handgrad.check import Report, Row, check
 from handgrad.derive import Backward, BackwardLine, derive
+from handgrad.derive.step import compile_step
 from handgrad.errors import BadInput
 from handgrad.models import character_mlp as seed_model
 from handgrad.simplify import Step, simplify
@@ -25,7 +26,6 @@ from handgrad.train import (
     build_dataset,
     by_autograd,
     calibrate,
-    compile_step,
     load_words,
     mean_loss,
     sample,

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from handgrad.derive import derive
+from handgrad.derive.step import compile_step
 from handgrad.models import gpt
 from handgrad.trace import trace
 from handgrad.train import Vocabulary
 from handgrad.train.data import windows
-from handgrad.train.step import compile_step
 from handgrad.train.zoo import MODELS
 
 VOCABULARY = Vocabulary(tuple(".abcd"))

@@ -53,7 +53,8 @@ def everything():
     bits = torch.arange(-(2**31), 2**31, STRIDE, dtype=torch.int64).to(torch.int32)
     edges = [0.0, -0.0, 1.0, -1.0, torch.inf, -torch.inf, torch.nan, 1e-45, -1e-45, 1.17549435e-38]
     edges += [3.4028235e38, -3.4028235e38, 88.72283, 88.72284, -87.3, -103.9, -104.1, 0.625, 9.01]
-    return torch.cat([bits.view(torch.float32), torch.tensor(edges)])
+    usual = torch.linspace(-20, 20, 1_000_001)
+    return torch.cat([bits.view(torch.float32), usual, torch.tensor(edges)])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -67,6 +68,18 @@ def test_single_precision_is_within_four_units(name):
     off = units(got[finite], truth[finite])
     worst = int(off.argmax())
     assert float(off.max()) <= ULPS, (x[finite][worst], got[finite][worst], truth[finite][worst])
+
+
+def test_tanh_is_odd_and_at_most_one():
+    x = everything()
+    y = run("tanh", x)[~x.isnan()]
+    assert float(y.abs().max()) == 1
+    assert torch.equal(run("tanh", -x)[~x.isnan()], -y)
+
+
+def test_exp_ends_at_zero_and_at_infinity():
+    x = torch.tensor([-3.4e38, -1e10, -104.01, 88.73, 1e10, 3.4e38])
+    assert run("exp", x).tolist() == [0, 0, 0, torch.inf, torch.inf, torch.inf]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

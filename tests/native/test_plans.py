@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import handgrad as hg
-from handgrad.native import compiled
+from handgrad.native import making
 from handgrad.native.build import cache_folder
 from native.against import distance, native_gradients
 
@@ -42,8 +42,8 @@ def test_a_later_start_neither_derives_nor_lowers(monkeypatch):
     def no(*_args, **_options):
         raise AssertionError("it was made again")
 
-    monkeypatch.setattr(compiled, "derive", no)
-    monkeypatch.setattr(compiled, "planned", no)
+    monkeypatch.setattr(making, "derive", no)
+    monkeypatch.setattr(making, "planned", no)
     again = step()
     assert first[0] == again[0]
     assert torch.equal(first[1], again[1])
@@ -77,7 +77,7 @@ def test_the_backward_pass_is_simplified_unless_it_is_long(monkeypatch):
     g = torch.Generator().manual_seed(0)
     x, w = (torch.randn(s, generator=g) for s in ((4, 3), (3, 5)))
     assert isinstance(hg.compile(forward, x, w, 2.0).backward, hg.Simplified)
-    monkeypatch.setattr(compiled, "SHORT", 0)
+    monkeypatch.setattr(making, "SHORT", 0)
     plain = hg.compile(forward, x.clone(), w.clone(), 2.0, optimizer=hg.nn.SGD(0.2))
     assert not isinstance(plain.backward, hg.Simplified)
 

@@ -13,13 +13,13 @@ import torch
 
 from handgrad.bench.models import RATE, SEED, Case
 from handgrad.derive import derive
+from handgrad.derive.step import Step, compile_step
 from handgrad.errors import BadInput
 from handgrad.native.compiled import from_backward
 from handgrad.native.compilers import find_compiler
 from handgrad.native.lower.update import Rule
 from handgrad.nn import SGD
 from handgrad.trace import trace
-from handgrad.train.step import Step, compile_step
 
 NATIVE, AUTOGRAD, BY_HAND, COMPILED, JAX = "native", "autograd", "by hand", "torch.compile", "JAX"
 PATIENCE = 120.0

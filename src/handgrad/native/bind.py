@@ -11,10 +11,7 @@ from torch import Tensor
 
 from handgrad.errors import BadInput
 from handgrad.native.build import Library
-from handgrad.native.lower.array import CTYPES, Array
-from handgrad.native.write.unit import Unit
-
-DTYPES = {ctype: dtype for dtype, ctype in CTYPES.items()}
+from handgrad.native.forms import DTYPES, Form, Unit
 
 
 @dataclass
@@ -28,7 +25,7 @@ class Bound:
 
     unit: Unit
     library: Library
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Form]
     tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __post_init__(self) -> None:
@@ -74,7 +71,7 @@ class Bound:
         return self.tensors[f"out:{name}"]
 
 
-def check(name: str, tensor: Tensor, array: Array) -> None:
+def check(name: str, tensor: Tensor, array: Form) -> None:
     """Refuse a tensor that the compiled step cannot read.
 
     Raises:

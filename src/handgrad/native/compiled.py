@@ -7,31 +7,29 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from handgrad.derive import Backward, derive
-from handgrad.errors import BadInput, HandgradError, Undecided
-from handgrad.native import plans
+from handgrad.errors import BadInput, Undecided
+from handgrad.native import plans, starts
+from handgrad.native.asked import Asked, parameters_of, tensors_of
 from handgrad.native.bind import Bound, check
-from handgrad.native.build import build
+from handgrad.native.build import Library, build
 from handgrad.native.compilers import CannotBuild
 from handgrad.native.engines import Eager, Native
-from handgrad.native.labels import bounds_of, refuse_outside
-from handgrad.native.loop import Run, Training, first_bad
-from handgrad.native.lower.array import CTYPES, Array
-from handgrad.native.lower.calls import CannotLower
-from handgrad.native.lower.step import lower_step
-from handgrad.native.lower.update import Rule, slot
+from handgrad.native.forms import CTYPES, Form, Unit, slot
+from handgrad.native.labels import refuse_outside
 from handgrad.native.plans import Plan
-from handgrad.native.write.unit import Unit, write_unit
+from handgrad.native.starts import Start
 from handgrad.nn.optimisers import SGD, Optimiser
-from handgrad.trace import Trace, trace
-from handgrad.trace.ways import name_arguments
 
-SHORT = 40  # backward lines that are simplified unasked
+if TYPE_CHECKING:
+    from handgrad.derive import Backward
+    from handgrad.native.loop import Run
+    from handgrad.native.lower.update import Rule
+    from handgrad.trace import Trace
 
 
 def compile(
@@ -63,42 +61,68 @@ def compile(
     """
     given = tensors_of(forward, args, kwargs)
     wanted = list(wrt) if wrt is not None else parameters_of(forward, given)
-    traced = trace(forward, *args, wrt=wanted, **kwargs)
-    rule = Rule(optimizer or SGD(), clip_norm)
-    return from_trace(traced, given, rule, lambda: in_lines(traced, simplified), simplified)
+    asked = Asked(forward, args, kwargs, wanted, optimizer or SGD(), clip_norm, simplified)
+    key = asked.key
+    start = starts.load(key, given)
+    return (start and again(asked, start, given)) or first(asked, key, given)
 
 
-def in_lines(traced: Trace, simplified: bool | None) -> Backward:
-    """Return a backward pass, cut short if that was asked for or does not take long."""
-    backward = derive(traced)
-    if simplified is False or (simplified is None and len(backward.lines) > SHORT):
-        return backward
-    from handgrad.simplify import simplify
+def again(asked: Asked, start: Start, given: Mapping[str, Tensor]) -> Compiled | None:
+    """Return the step that an equal call came to, and trace when somebody asks for the trace.
 
+    It is None where the plan is gone, and where an index is out of range: the trace says it better.
+    """
+    plan = plans.load(start.plan)
+    if plan is None:
+        return None
+    inputs = {name: given[argument] for name, argument in start.inputs.items()}
     try:
-        return simplify(backward)
-    except HandgradError:
-        if simplified:
-            raise
-        return backward
+        for name, size in plan.limits.items():
+            refuse_outside(name, inputs[name], size)
+        library = build(plan.unit.source)
+    except (BadInput, KeyError):
+        return None
+
+    @cache
+    def traced() -> Trace:
+        from handgrad.native import making
+
+        return making.traced_again(asked, start.plan)
+
+    @cache
+    def lines() -> Backward:
+        from handgrad.native import making
+
+        return making.in_lines(traced(), asked.simplified)
+
+    tensors = working(inputs, start.leaves, asked.optimiser)
+    engine = bound(plan, library, tensors, {*inputs, *start.leaves})
+    return Compiled(
+        *(traced, lines, forms_of(inputs), start.leaves, asked.optimiser, tensors, engine),
+        *(library.note, plan.unit, dict(plan.limits)),
+    )
 
 
-def tensors_of(forward: Any, args: Any, kwargs: Any) -> dict[str, Tensor]:
-    """Return the tensors that a forward pass reads, by their names in the program."""
-    module = isinstance(forward, torch.nn.Module)
-    found = name_arguments(forward.forward if module else forward, args, kwargs)
-    if module:
-        owned = [*forward.named_parameters(), *forward.named_buffers()]
-        found |= {name.replace(".", "_"): tensor for name, tensor in owned}
-    return found
+def first(asked: Asked, key: str, given: Mapping[str, Tensor]) -> Compiled:
+    """Trace and compile, and keep under a key what that came to."""
+    from handgrad.native import making
+    from handgrad.native.lower.update import Rule
+    from handgrad.trace.ways import trace_telling
 
+    traced, blind = trace_telling(asked.forward, asked.args, asked.kwargs, asked.wanted)
+    rule = Rule(asked.optimiser, asked.clip)
 
-def parameters_of(forward: Any, given: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of the parameters."""
-    if isinstance(forward, torch.nn.Module):
-        return [n.replace(".", "_") for n, p in forward.named_parameters() if p.requires_grad]
-    floats = [name for name, tensor in given.items() if tensor.is_floating_point()]
-    return [name for name in floats if given[name].requires_grad] or floats
+    def lines() -> Backward:
+        return making.in_lines(traced, asked.simplified)
+
+    plan = making.key_of(traced, making.leaves_of(traced), rule, asked.simplified)
+    origins = traced.origins
+    ours = {name: given[argument] for name, argument in origins.items() if argument in given}
+    made = from_trace(traced, ours, rule, lines, key=plan)
+    if blind and made.unit is not None and ours.keys() >= made.inputs.keys():
+        inputs = {name: origins[name] for name in made.inputs}
+        starts.keep(key, Start(plan, inputs, made.leaves), given)
+    return made
 
 
 def from_backward(
@@ -112,7 +136,7 @@ def from_backward(
         rule: how parameters are updated.
         warn: tell in a warning where native code cannot be.
     """
-    return from_trace(backward.trace, given, rule, lambda: backward, None, warn=warn, kept=False)
+    return from_trace(backward.trace, given, rule, lambda: backward, warn=warn)
 
 
 def from_trace(
@@ -120,10 +144,9 @@ def from_trace(
     given: Mapping[str, Tensor],
     rule: Rule,
     make: Callable[[], Backward],
-    simplified: bool | None,
     *,
     warn: bool = True,
-    kept: bool = True,
+    key: str = "",
 ) -> Compiled:
     """Compile a forward pass with the backward pass that is made when it is needed.
 
@@ -132,63 +155,57 @@ def from_trace(
         given: the tensors to work on, by the inputs' names; others start as they were traced.
         rule: how parameters are updated.
         make: makes the backward pass.
-        simplified: which of them that is.
         warn: tell in a warning where native code cannot be.
-        kept: what was made of an equal program may be taken instead, and is kept.
+        key: what was made of an equal program is kept under it; empty where nothing is.
     """
-    leaves = tuple(name for name in traced.leaves if name in traced.grads)
-    tensors = working(traced, leaves, given, rule)
-    lines = cache(make)
-    key = plans.key_of(traced, leaves, rule, simplified) if kept else ""
-    try:
-        plan = plans.load(key) if key else None
-        plan = plan or planned(lines(), leaves, rule, key)
-        library = build(plan.unit.source)
-    except (CannotLower, CannotBuild) as reason:
-        first = reason.message.partition("\n")[0]
-        note = f"{first}; this step runs in eager PyTorch"
-        if warn:
-            warnings.warn(note, stacklevel=4)
-        eager = Eager(lines(), leaves, rule, dict(tensors))
-        return Compiled(traced, lines, leaves, rule, tensors, eager, note)
-    if library.note and warn:
-        warnings.warn(library.note, stacklevel=4)
-    engine = Native(Bound(plan.unit, library, plan.inputs))
-    for name, tensor in {**tensors, **plan.constants}.items():
-        own = name not in leaves and name not in given
-        engine.bind(name, tensor.contiguous() if own else tensor)
-    made = Compiled(traced, lines, leaves, rule, tensors, engine, library.note, plan.unit)
-    made.limits |= plan.limits
-    return made
+    from handgrad.native import making
+    from handgrad.native.lower.calls import CannotLower
 
-
-def working(
-    traced: Trace, leaves: tuple[str, ...], given: Mapping[str, Tensor], rule: Rule
-) -> dict[str, Tensor]:
-    """Return the tensors that a step works on, by name, with what the optimiser keeps."""
-    tensors = {
+    leaves, lines = making.leaves_of(traced), cache(make)
+    inputs = {
         n.name: given[n.name] if n.name in given else traced.values[n.name].contiguous()
         for n in traced.program.inputs
     }
+    tensors = working(inputs, leaves, rule.optimiser)
+    made = (lambda: traced, lines, forms_of(inputs), leaves, rule.optimiser, tensors)
+    try:
+        plan = plans.load(key) or making.planned(lines(), leaves, rule, key)
+        library = build(plan.unit.source)
+    except (CannotLower, CannotBuild) as reason:
+        note = f"{reason.message.partition(chr(10))[0]}; this step runs in eager PyTorch"
+        if warn:
+            warnings.warn(note, stacklevel=4)
+        return Compiled(*made, Eager(lines(), leaves, rule, dict(tensors)), note)
+    if library.note and warn:
+        warnings.warn(library.note, stacklevel=4)
+    engine = bound(plan, library, tensors, {*given, *leaves})
+    return Compiled(*made, engine, library.note, plan.unit, dict(plan.limits))
+
+
+def bound(plan: Plan, library: Library, tensors: Mapping[str, Tensor], theirs: set[str]) -> Native:
+    """Return native code on tensors: on the caller's own as they are, on others laid out anew."""
+    engine = Native(Bound(plan.unit, library, plan.inputs))
+    for name, tensor in {**tensors, **plan.constants}.items():
+        engine.bind(name, tensor if name in theirs else tensor.contiguous())
+    return engine
+
+
+def working(
+    inputs: Mapping[str, Tensor], leaves: tuple[str, ...], optimiser: Optimiser
+) -> dict[str, Tensor]:
+    """Return the tensors that a step works on, by name, with what the optimiser keeps."""
+    tensors = dict(inputs)
     for name in leaves:
         refuse_parameter(name, tensors[name])
-        for memory in rule.optimiser.memory:
+        for memory in optimiser.memory:
             tensors[slot(name, memory)] = torch.zeros_like(tensors[name], requires_grad=False)
     refuse_shared({name: tensors[name] for name in leaves})
     return tensors
 
 
-def planned(backward: Backward, leaves: tuple[str, ...], rule: Rule, key: str) -> Plan:
-    """Lower and write a step, and keep what was made.
-
-    Raises:
-        CannotLower: a line has no native code.
-    """
-    step = lower_step(backward, leaves, rule)
-    unit = write_unit(step, {"loss": step.output})
-    plan = Plan(unit, step.inputs, step.constants, bounds_of(step))
-    plans.keep(key, plan)
-    return plan
+def forms_of(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
+    """Return the shapes and types of tensors by name."""
+    return {n: Form(tuple(t.shape), CTYPES.get(t.dtype, str(t.dtype))) for n, t in tensors.items()}
 
 
 def refuse_parameter(name: str, tensor: Tensor) -> None:
@@ -203,7 +220,7 @@ def refuse_parameter(name: str, tensor: Tensor) -> None:
             f"{name} is {short}; a step trains float32 and float64 parameters",
             hint=f"pass {name}.float()",
         )
-    check(name, tensor, Array(tuple(tensor.shape), CTYPES[tensor.dtype], "input"))
+    check(name, tensor, Form(tuple(tensor.shape), CTYPES[tensor.dtype]))
 
 
 def refuse_shared(tensors: Mapping[str, Tensor]) -> None:
@@ -230,8 +247,9 @@ class Compiled:
     """A step that trains.
 
     Attributes:
-        trace: the forward pass.
+        traced: makes the forward pass's trace, or returns it.
         make: makes the backward pass's lines.
+        inputs: the shape and type of each tensor that the program reads, in order.
         leaves: the names of the parameters.
         tensors: by name; the parameters are the caller's own.
         engine: what does the steps.
@@ -241,16 +259,26 @@ class Compiled:
         done: how many steps were done.
     """
 
-    trace: Trace
+    traced: Callable[[], Trace]
     make: Callable[[], Backward]
+    inputs: Mapping[str, Form]
     leaves: tuple[str, ...]
-    rule: Rule
+    optimiser: Optimiser
     tensors: dict[str, Tensor]
     engine: Native | Eager
     note: str = ""
     unit: Unit | None = None
     limits: dict[str, int] = field(default_factory=dict[str, int])
     done: int = 0
+
+    @property
+    def trace(self) -> Trace:
+        """Return the forward pass, traced now if an equal call was compiled before.
+
+        Raises:
+            BadInput: it is no longer what was compiled.
+        """
+        return self.traced()
 
     @property
     def backward(self) -> Backward:
@@ -275,7 +303,7 @@ class Compiled:
     @property
     def batch_names(self) -> tuple[str, ...]:
         """Return the names of the tensors that a step is given: all but the parameters."""
-        return tuple(n.name for n in self.trace.program.inputs if n.name not in self.leaves)
+        return tuple(name for name in self.inputs if name not in self.leaves)
 
     def step(self, *batch: Tensor, lr: float | None = None, **named: Tensor) -> Tensor:
         """Do one step and return its loss [].
@@ -291,12 +319,14 @@ class Compiled:
             Undecided: the loss is no finite number; nothing was updated.
         """
         for name, tensor in self.named(batch, named).items():
-            check(name, tensor, self.expected(name))
+            check(name, tensor, self.inputs[name])
             self.refuse(name, tensor)
             self.tensors[name] = tensor
             self.engine.bind(name, tensor)
         loss = self.engine.step(self.numbers(self.done + 1, lr))
         if loss is None:
+            from handgrad.native.loop import first_bad
+
             raise Undecided(
                 f"the loss is no finite number at step {self.done + 1}; nothing was updated",
                 why=first_bad(self.trace, self.tensors),
@@ -313,17 +343,14 @@ class Compiled:
             **options: `data=`, `generator=`, `batch_size=`, `lr=`, `every=`, `on_step=`; see
                 `handgrad.native.loop.Training`.
         """
+        from handgrad.native.loop import Training
+
         return Training(self, steps, **options).run()
 
     def numbers(self, step: int, lr: float | None) -> Mapping[str, float]:
         """Return the optimiser's numbers of a step."""
-        own = self.rule.optimiser
+        own = self.optimiser
         return own.numbers(step, own.lr if lr is None else lr)
-
-    def expected(self, name: str) -> Array:
-        """Return the shape and type that an input has."""
-        value = self.trace.values[name]
-        return Array(tuple(value.shape), CTYPES[value.dtype], "input")
 
     def refuse(self, name: str, tensor: Tensor) -> None:
         """Refuse indices out of range."""

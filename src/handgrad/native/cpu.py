@@ -24,9 +24,11 @@ class Vectors:
 @cache
 def facts() -> str:
     """Return what tells this CPU's instructions from another's."""
-    found = [platform.machine(), platform.system(), platform.processor()]
+    found = [platform.machine(), platform.system()]
     listing = Path("/proc/cpuinfo")
-    if listing.exists():
+    if not listing.exists():
+        found.append(platform.processor())  # starts a process
+    else:
         lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
         for key in ("model name", "flags", "Features", "CPU part"):
             found += [next((line for line in lines if line.startswith(key)), "")]

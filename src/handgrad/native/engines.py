@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import ctypes
 import math
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from handgrad.derive import Backward
 from handgrad.native.bind import Bound
-from handgrad.native.lower.update import SMALL, Rule, slot
+from handgrad.native.forms import slot
+
+if TYPE_CHECKING:
+    from handgrad.derive import Backward
+    from handgrad.native.lower.update import Rule
 
 Rows = Mapping[str, Tensor]
+FIRST = 16  # steps of the first block
 
 
 @dataclass
 class Native:
-    """Steps by a compiled function."""
+    """Steps by a compiled function.
+
+    Attributes:
+        pace: how many steps a block of a run has.
+    """
 
     bound: Bound
     batches: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    pace: int = FIRST
 
     def bind(self, name: str, tensor: Tensor) -> None:
         """Give an input its tensor."""
@@ -49,7 +56,7 @@ class Native:
                 self.batches[name] = torch.empty(own.shape, dtype=data[name].dtype)
             bound.put(name, self.batches[name])
         names = bound.unit.hypers
-        table = torch.tensor([[n[k] for k in names] for n in numbers], dtype=torch.float64)
+        table = torch.tensor([n[k] for n in numbers for k in names], dtype=torch.float64)
         count = len(used)
         into = (ctypes.c_int * max(count, 1))(*[bound.unit.slots.index(n) for n in used])
         starts = (ctypes.c_void_p * max(count, 1))(*[data[n].data_ptr() for n in used])
@@ -79,9 +86,12 @@ class Eager:
     leaves: tuple[str, ...]
     rule: Rule
     tensors: dict[str, Any]
+    pace: int = FIRST
 
     def __post_init__(self) -> None:
-        self.function = function_of(self.backward, self.leaves)
+        from handgrad.derive.step import compile_step  # imports much: native code needs none of it
+
+        self.function = compile_step(self.backward, self.leaves).by_name
 
     def bind(self, name: str, tensor: Tensor) -> None:
         """Give an input its tensor."""
@@ -101,6 +111,8 @@ class Eager:
         """Return gradients whose norm is at most the limit."""
         if self.rule.clip is None:
             return gradients
+        from handgrad.native.lower.update import SMALL
+
         norm = torch.stack([(g * g).sum() for g in gradients]).sum().sqrt()
         scale = (self.rule.clip / (norm + SMALL)).clamp(max=1)
         return tuple(g * scale for g in gradients)
@@ -125,23 +137,3 @@ class Eager:
             if loss is None:
                 return place
         return len(numbers)
-
-
-def function_of(
-    backward: Backward, leaves: tuple[str, ...]
-) -> Callable[[Mapping[str, Any]], tuple[Tensor, tuple[Tensor, ...]]]:
-    """Return forward and backward lines as one function of the inputs by name."""
-    trace = backward.trace
-    gradients = "".join(f"d{name}, " for name in leaves)
-    lines = [line.text for line in (*trace.lines, *(each.line for each in backward.lines))]
-    names = [name.name for name in trace.program.inputs] + list(trace.program.scalars)
-    body = textwrap.indent("\n".join([*lines, f"return {trace.output}, ({gradients})"]), "    ")
-    scope: dict[str, Any] = {"torch": torch, "F": F, backward.start: trace.upstream}
-    exec(compile(f"def step({', '.join(names)}):\n{body}\n", "<step>", "exec"), scope)
-    step = scope["step"]
-    scalars = dict(trace.program.scalars)
-
-    def function(tensors: Mapping[str, Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return step(**scalars, **{n.name: tensors[n.name] for n in trace.program.inputs})
-
-    return function

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 from torch import Tensor
 
 from handgrad.errors import BadInput
-from handgrad.native.lower.stages import ordered
-from handgrad.native.lower.step import Step
-from handgrad.native.lower.tree import walk
 
-
-def bounds_of(step: Step) -> dict[str, int]:
-    """Return for each input that is used as an index how many entries it numbers."""
-    found: dict[str, int] = {}
-    roots = [step.output, *step.gradients.values(), *step.updates.values()]
-    for array in ordered(roots):
-        for entry in (array.body, *array.places):
-            for node in walk(entry) if entry is not None else ():
-                if node.op != "wrap" or node.args[0].op != "read":
-                    continue
-                source, size = node.args[0].args[0], node.args[1]
-                if source.kind == "input":
-                    found[source.name] = min(size, found.get(source.name, size))
-    return found
+SEEN: dict[int, tuple[weakref.ref[Tensor], int, tuple[int, int]]] = {}  # by the tensor's id
 
 
 def refuse_outside(name: str, tensor: Tensor, size: int, whole: str = "") -> None:
@@ -37,7 +23,10 @@ def refuse_outside(name: str, tensor: Tensor, size: int, whole: str = "") -> Non
     Raises:
         BadInput: an index is outside.
     """
-    if not tensor.numel() or (int(tensor.min()) >= -size and int(tensor.max()) < size):
+    if not tensor.numel():
+        return
+    least, most = extent(tensor)
+    if least >= -size and most < size:
         return
     place = ((tensor < -size) | (tensor >= size)).nonzero()[0].tolist()
     value = int(tensor[tuple(place)])
@@ -48,3 +37,20 @@ def refuse_outside(name: str, tensor: Tensor, size: int, whole: str = "") -> Non
         where=f"sample {place[0]}" if place else "",
         hint="look at how the data was encoded; nothing was updated",
     )
+
+
+def extent(tensor: Tensor) -> tuple[int, int]:
+    """Return the least and the greatest entry, from memory while the tensor is as it was.
+
+    Torch counts what is written into a tensor, as autograd needs it; memory that belongs to
+    another library or process is looked at anew each time.
+    """
+    owned = not tensor.is_inference() and tensor.untyped_storage().resizable()
+    known = SEEN.get(id(tensor))
+    if owned and known is not None and known[0]() is tensor and known[1] == tensor._version:
+        return known[2]
+    found = int(tensor.min()), int(tensor.max())
+    if owned:
+        key = id(tensor)
+        SEEN[key] = weakref.ref(tensor, lambda _: SEEN.pop(key, None)), tensor._version, found
+    return found

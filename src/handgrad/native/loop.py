@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from handgrad.errors import BadInput
+from handgrad.interrupt import interruptible
+from handgrad.native.forms import DTYPES, Form
 from handgrad.native.labels import refuse_outside
-from handgrad.trace import Trace
 
-FIRST = 16  # steps of the first block
+if TYPE_CHECKING:
+    from handgrad.trace import Trace
+
 SECONDS = 0.02  # how long a block takes: Ctrl-C waits for its end
 MOST = 4096
 
@@ -26,6 +26,7 @@ MOST = 4096
 class Steps(Protocol):
     """What is run: a compiled step."""
 
+    inputs: Mapping[str, Form]
     leaves: tuple[str, ...]
     tensors: dict[str, Tensor]
     limits: dict[str, int]
@@ -117,7 +118,7 @@ class Training:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise BadInput(f"the data has different numbers of rows: {told}")
         for name, tensor in self.rows_of.items():
-            check_data(name, tensor, self.compiled.trace.values[name], self.batch_size)
+            check_data(name, tensor, self.compiled.inputs[name], self.batch_size)
             if name in self.compiled.limits:
                 refuse_outside(name, tensor, self.compiled.limits[name], "the data")
         return next(iter(sizes.values()), 0)
@@ -126,19 +127,21 @@ class Training:
     def batch(self) -> int:
         """Return how many rows a step takes."""
         name = next(iter(self.rows_of), None)
-        return self.compiled.trace.values[name].shape[0] if name else 0
+        return self.compiled.inputs[name].shape[0] if name else 0
 
     def run(self) -> Run:
         """Do the steps."""
-        begun, done, count, stopped, bad = perf_counter(), 0, FIRST, "", ""
+        begun, done, stopped, bad = perf_counter(), 0, "", ""
         last: Block | None = None
         with interruptible() as pressed:
             while done < self.steps and not stopped:
                 left = self.every - done % self.every if self.every else self.steps
-                block = self.block(done, min(count, self.steps - done, left))
+                pace = self.compiled.engine.pace
+                block = self.block(done, min(pace, self.steps - done, left))
                 start = perf_counter()
                 finite = self.do(block)
-                count = paced(len(block.numbers), perf_counter() - start)
+                rate = len(block.numbers) / max(perf_counter() - start, 1e-6)
+                self.compiled.engine.pace = paced(pace, rate)
                 done += finite
                 self.compiled.done += finite
                 if finite < len(block.numbers):
@@ -213,14 +216,15 @@ class Training:
             self.draw(finite)
 
 
-def check_data(name: str, tensor: Tensor, batch: Tensor, size: int | None) -> None:
+def check_data(name: str, tensor: Tensor, batch: Form, size: int | None) -> None:
     """Refuse data whose rows are not what a step takes.
 
     Raises:
         BadInput: the shape of a row, the dtype or the layout differs, or the batch's size does.
     """
-    if tensor.dtype != batch.dtype or tensor.shape[1:] != batch.shape[1:]:
-        short = str(batch.dtype).removeprefix("torch.")
+    dtype = DTYPES[batch.ctype]
+    if tensor.dtype != dtype or tensor.shape[1:] != batch.shape[1:]:
+        short = str(dtype).removeprefix("torch.")
         raise BadInput(
             f"{name} has rows {list(tensor.shape[1:])} of "
             f"{str(tensor.dtype).removeprefix('torch.')}, and the step was compiled for "
@@ -238,9 +242,9 @@ def check_data(name: str, tensor: Tensor, batch: Tensor, size: int | None) -> No
         )
 
 
-def paced(count: int, seconds: float) -> int:
-    """Return how many steps the next block has."""
-    return max(1, min(MOST, 2 * count, int(count * SECONDS / max(seconds, 1e-6))))
+def paced(pace: int, rate: float) -> int:
+    """Return how many steps the next block has, at a rate of steps a second."""
+    return max(1, min(MOST, 2 * pace, int(rate * SECONDS)))
 
 
 def first_bad(trace: Trace, tensors: Mapping[str, Tensor]) -> str:
@@ -258,23 +262,3 @@ def first_bad(trace: Trace, tensors: Mapping[str, Tensor]) -> str:
             if any(v.is_floating_point() and not bool(v.isfinite().all()) for v in values):
                 return f"{line.span}: {line.text}" if line.span else line.text
     return ""
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed; the second press raises at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def note(_number: int, _frame: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

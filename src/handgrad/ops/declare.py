@@ -36,6 +36,7 @@ METHODS = {
     "^": "__xor__",
 }
 UNARY_METHODS = {"-": "neg", "~": "__invert__"}
+FIELDS = frozenset(each.name for each in dataclasses.fields(Op))
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,9 @@ def op(
             needs; and the other fields of `Op` by their names.
     """
     outputs, expressions = parse_spellings(spellings)
-    parsed = tuple(parse_spelling(node) for node in expressions)
-    known = {field.name for field in dataclasses.fields(Op)}
-    rules = {key[1:]: rule for key, rule in fields.items() if key not in known}
-    wrong = [key for key in fields if key not in known and not key.startswith("d")]
+    parsed = tuple(parse_spelling(node, text) for node, text in expressions)
+    rules = {key[1:]: rule for key, rule in fields.items() if key not in FIELDS}
+    wrong = [key for key in fields if key not in FIELDS and not key.startswith("d")]
     if wrong:
         raise TypeError(f"op {spellings!r} has no field {wrong[0]!r}")
     return Op(
@@ -155,13 +155,14 @@ def op(
         index=index,
         rules=rules,
         examples=tuple(examples),
-        **{key: value for key, value in fields.items() if key in known},
+        **{key: value for key, value in fields.items() if key in FIELDS},
     )
 
 
-def parse_spellings(text: str) -> tuple[tuple[str, ...], list[ast.expr]]:
-    """Split a declaration into output names and spellings."""
-    statement = ast.parse(text.strip()).body[0]
+def parse_spellings(text: str) -> tuple[tuple[str, ...], list[tuple[ast.expr, str]]]:
+    """Split a declaration into output names and spellings, each with its text."""
+    text = text.strip()
+    statement = ast.parse(text).body[0]
     outputs: tuple[str, ...] = ("y",)
     if isinstance(statement, ast.Assign):
         target = statement.targets[0]
@@ -171,12 +172,12 @@ def parse_spellings(text: str) -> tuple[tuple[str, ...], list[ast.expr]]:
     else:
         assert isinstance(statement, ast.Expr), text
         value = statement.value
-    return outputs, value.elts if isinstance(value, ast.Tuple) else [value]
+    nodes = value.elts if isinstance(value, ast.Tuple) else [value]
+    return outputs, [(node, text[node.col_offset : node.end_col_offset]) for node in nodes]
 
 
-def parse_spelling(node: ast.expr) -> Spelling:
+def parse_spelling(node: ast.expr, text: str) -> Spelling:
     """Read one spelling: what kind it is, what torch calls it, its parameters."""
-    text = ast.unparse(node)
     if isinstance(node, ast.BinOp | ast.Compare):
         compare = isinstance(node, ast.Compare)
         symbol = OPERATORS[type(node.ops[0] if compare else node.op)]
@@ -205,7 +206,7 @@ def parse_call(node: ast.Call, text: str) -> Spelling:
         Param(word.arg or "", default=ast.literal_eval(word.value), required=False)
         for word in node.keywords
     )
-    dotted = ast.unparse(node.func)
+    dotted = text[: (node.func.end_col_offset or 0) - node.col_offset]
     if dotted.startswith(("torch.", "F.")):
         function: Any = {"torch": torch, "F": F}[dotted.split(".")[0]]
         for part in dotted.split(".")[1:]:
@@ -218,6 +219,8 @@ def parse_call(node: ast.Call, text: str) -> Spelling:
 
 def param(node: ast.expr) -> Param:
     """Read one positional parameter of a spelling."""
+    if isinstance(node, ast.Name):
+        return Param(node.id)
     if isinstance(node, ast.Starred):
         return Param(ast.unparse(node.value), star=True)
     if isinstance(node, ast.Constant):
@@ -227,6 +230,18 @@ def param(node: ast.expr) -> Param:
 
 def make(text: str, kind: str, target: str, params: tuple[Param, ...], function: Any) -> Spelling:
     """Build a spelling together with the function that runs it."""
+    made: list[Callable[..., Any]] = []
+
+    def run(**given: Any) -> Any:
+        if not made:  # most spellings of a table are never run
+            made.append(runner(text, params))
+        return made[0](**given)
+
+    return Spelling(text, kind, target, params, function, run)
+
+
+def runner(text: str, params: tuple[Param, ...]) -> Callable[..., Any]:
+    """Return a spelling as a function of its parameters."""
     names = [p.name for p in params if not p.constant]
     defaults = {p.name: p.default for p in params if not p.required}
     head = ", ".join(f"{name}=_defaults[{name!r}]" if name in defaults else name for name in names)
@@ -235,8 +250,7 @@ def make(text: str, kind: str, target: str, params: tuple[Param, ...], function:
         for word in body.keywords:
             word.value = ast.Name(word.arg or "")
     code = f"lambda {head}: {ast.unparse(body)}"
-    run = eval(code, {"torch": torch, "F": F, "_defaults": defaults})
-    return Spelling(text, kind, target, params, function, run)
+    return eval(code, {"torch": torch, "F": F, "_defaults": defaults})
 
 
 def row_name(spellings: tuple[Spelling, ...]) -> str:

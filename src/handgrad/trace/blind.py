@@ -9,15 +9,28 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 LOOKING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+WHOLE = {torch.int64, torch.int32, torch.int16, torch.int8}
+ASKING = {torch.ops.aten.any.default, torch.ops.aten._local_scalar_dense.default}
 BY_INDEX = {"index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_"}
 
 
 class Watching(TorchDispatchMode):
-    """Note the operations whose result as a number, or whose shape, depends on tensors' values."""
+    """Note the operations whose result as a number, or whose shape, depends on tensors' values.
+
+    One question has the same answer for all values: whether an argument's whole numbers, none of
+    them negative, are anywhere equal to a negative one. `F.cross_entropy` asks for what it ignores.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self.counting: dict[int, torch.dtype] = {}
+        self.never: list[torch.Tensor] = []
+
+    def given(self, tensor: torch.Tensor) -> None:
+        """Note an argument; later runs are told apart by which of them have negative numbers."""
+        if tensor.dtype in WHOLE and tensor.numel() and int(tensor.min()) >= 0:
+            self.counting[tensor.untyped_storage().data_ptr()] = tensor.dtype
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -28,9 +41,22 @@ class Watching(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """Run one operation."""
-        if not LOOKING.isdisjoint(func.tags) and not plainly_indexed(func, args):
+        result = func(*args, **(kwargs or {}))
+        if self.is_never(func, args):
+            self.never.append(result)
+        elif not LOOKING.isdisjoint(func.tags) and not plainly_indexed(func, args):
             self.seen.append(str(func))
-        return func(*args, **(kwargs or {}))
+        return result
+
+    def is_never(self, func: Any, args: Sequence[Any]) -> bool:
+        """Tell whether an operation asks a question that is always answered with no."""
+        if func in ASKING:
+            return any(args[0] is each for each in self.never)
+        if func is not torch.ops.aten.eq.Scalar or not (type(args[1]) is int and args[1] < 0):
+            return False
+        tensor = args[0]
+        own = self.counting.get(tensor.untyped_storage().data_ptr())
+        return own is tensor.dtype and tensor._version == 0
 
 
 def plainly_indexed(func: Any, args: Sequence[Any]) -> bool:

@@ -107,6 +107,7 @@ class Recorder(TorchFunctionMode):
         self.frame_keys: dict[int, FrameType] = {}
         self.stale: dict[int, Stale] = {}
         self.notes: list[Note] = []
+        self.given: dict[int, str] = {}  # the caller's name of a value, by its id
         self.reads: list[str] = []  # calls that may have told the forward pass a tensor's values
         self.scalars: dict[str, list[Any]] = {}
         self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
@@ -139,6 +140,8 @@ class Recorder(TorchFunctionMode):
         """Note a tensor that comes from outside."""
         value = Value(tensor, next(self.counter), leaf=leaf, hint=name)
         value.requires = tensor.requires_grad
+        if name:
+            self.given[id(value)] = name
         self.values.append(value)
         self.current[id(tensor)] = value
         return value

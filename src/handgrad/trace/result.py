@@ -42,6 +42,7 @@ class Trace:
         given: whether the caller gave that upstream gradient.
         aliases: other names that the user bound to a value.
         notes: what a person should know: detached paths, branches on values.
+        origins: of each input that is an argument or a parameter, its name there.
     """
 
     program: Program
@@ -52,6 +53,7 @@ class Trace:
     given: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -58,7 +58,7 @@ def recorded(
     args: Any,
     kwargs: Any,
     wrt: Iterable[str] | None,
-    beside: AbstractContextManager[Any] | None = None,
+    watching: Watching | None = None,
 ) -> tuple[Recorder, Value]:
     """Run a forward pass on copies of its tensors; return what was recorded, and the output."""
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
@@ -69,11 +69,13 @@ def recorded(
     for name, tensor in named.items():
         fresh = tensor.detach().clone().requires_grad_(name in wanted)
         swap[id(tensor)] = fresh
+        if watching:
+            watching.given(fresh)
         recorder.input(fresh, name, leaf=name in wanted)
     if isinstance(forward, torch.nn.Module):
         note_parameters(recorder, forward, wanted)
     args, kwargs = replaced(args, swap), replaced(kwargs, swap)
-    with beside or nullcontext():
+    with watching or nullcontext():
         result = run_recorded(recorder, forward, args, kwargs)
     return recorder, pick_output(recorder, result)
 
@@ -250,6 +252,11 @@ def finish(
         given=upstream is not None,
         aliases=aliases(program, values),
         notes=tuple(dict.fromkeys(recorder.notes)),
+        origins={
+            n.name: recorder.given[id(values[n.name])]
+            for n in program.inputs
+            if id(values[n.name]) in recorder.given
+        },
     )
 
 

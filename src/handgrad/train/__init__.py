@@ -1,21 +1,18 @@
-"""Training by hand-written gradients: words, the compiled step, the loop, losses, sampling."""
+"""Training by hand-written gradients: words, the loop, losses, sampling."""
 
 from handgrad.train.data import Vocabulary, build_dataset, load_words, split
 from handgrad.train.evaluate import Calibrated, calibrate, mean_loss, sample
 from handgrad.train.loop import Moment, Race, Training, by_autograd, train
-from handgrad.train.step import Step, compile_step
 
 __all__ = [
     "Calibrated",
     "Moment",
     "Race",
-    "Step",
     "Training",
     "Vocabulary",
     "build_dataset",
     "by_autograd",
     "calibrate",
-    "compile_step",
     "load_words",
     "mean_loss",
     "sample",

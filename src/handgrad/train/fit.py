@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from handgrad.errors import BadInput
+from handgrad.interrupt import interruptible
 from handgrad.threads import reproducible
 from handgrad.trace import trace
 from handgrad.train import checkpoint as disk
@@ -22,7 +23,6 @@ from handgrad.train.data import Vocabulary, load_words, split
 from handgrad.train.durable import refuse_link, unwritable
 from handgrad.train.environment import differences, environment
 from handgrad.train.evaluate import mean_loss
-from handgrad.train.interrupt import interruptible
 from handgrad.train.lock import NAME as LOCK
 from handgrad.train.lock import locked
 from handgrad.train.log import LOSSES, RECORDS, Log

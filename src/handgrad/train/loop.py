@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handgrad.errors import BadInput
-from handgrad.train.interrupt import interruptible
+from handgrad.interrupt import interruptible
 
 RECORDS = 200
 """How often, at most, the update-to-data ratios are written down."""

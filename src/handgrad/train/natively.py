@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from handgrad.derive import Backward
+from handgrad.interrupt import interruptible
 from handgrad.native.lower.update import Rule
 from handgrad.nn.optimisers import SGD
 from handgrad.train.backends import Backend, native
-from handgrad.train.interrupt import interruptible
 from handgrad.train.loop import (
     RECORDS,
     Gradients,

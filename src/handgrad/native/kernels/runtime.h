@@ -55,6 +55,25 @@ INLINE int hg_wrap(int64_t at, int size) {
     return at < 0 || at >= size ? 0 : (int)at;
 }
 
+/* copies rows of the data side by side; small rows without a call for each */
+INLINE void hg_gather(char *to, const char *data, int64_t bytes, const int64_t *rows, int64_t n) {
+    if (bytes % 8 || bytes > 64) {
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * bytes, data + rows[i] * bytes, bytes);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t at = 0; at < bytes; at += 8)
+            memcpy(to + i * bytes + at, data + rows[i] * bytes + at, 8);
+}
+
+/* asks for the first and last bytes of rows before they are needed */
+INLINE void hg_fetch(const char *data, int64_t bytes, const int64_t *rows, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        __builtin_prefetch(data + rows[i] * bytes);
+        if (bytes > 8) __builtin_prefetch(data + rows[i] * bytes + bytes - 1);
+    }
+}
+
 INLINE float hg_absf(float x) { return fabsf(x); }
 INLINE double hg_abs(double x) { return fabs(x); }
 INLINE float hg_signf(float x) { return x > 0 ? 1.0f : x < 0 ? -1.0f : x != x ? x : 0.0f; }
@@ -73,11 +92,11 @@ INLINE int64_t hg_remainder_whole(int64_t x, int64_t by) {
 }
 
 /* exp: x = n log(2) + r with abs(r) <= log(2)/2, a polynomial in r, and 2^n in two factors, so that
-   results below the least normal number are right too */
+   results below the least normal number are right too; beyond those numbers any n will do */
 INLINE float hg_expf(float x) {
-    float c = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
-    float n = rintf(c * 1.44269504f);
-    float r = c - n * 0.693359375f;
+    float z = x * 1.44269504f + 12582912.0f; /* its lowest bits are n */
+    float n = z - 12582912.0f;
+    float r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -85,11 +104,13 @@ INLINE float hg_expf(float x) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    int32_t k = (int32_t)n, half = k >> 1;
-    float y = p * bits_to_float((uint32_t)(half + 127) << 23);
-    y = y * bits_to_float((uint32_t)(k - half + 127) << 23);
-    return x != x ? x : x > 88.72284f ? INFINITY : y;
+    p = p * (r * r) + r + 1.0f;
+    uint32_t k = float_to_bits(z) - 0x4b400000u;
+    uint32_t half = (uint32_t)((int32_t)k >> 1);
+    float y = p * bits_to_float((half + 127u) << 23);
+    y = y * bits_to_float((k - half + 127u) << 23);
+    y = x > 88.72284f ? INFINITY : y;
+    return x < -104.0f ? 0.0f : y; /* NaN has stayed */
 }
 
 /* log: x = 2^n m with m in [sqrt(1/2), sqrt(2)), and a polynomial in m - 1 */
@@ -140,24 +161,24 @@ INLINE float hg_sigmoidf(float x) {
     return (x >= 0 ? 1.0f : e) / (1.0f + e) + (x != x ? x : 0.0f);
 }
 
-/* tanh: t / (t + 2) with t = exp(2 abs(x)) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exact near 0 too */
+/* tanh: p / q is a fit of tanh(x / 2), and tanh(x) = 2 p q / (p^2 + q^2) = t / (t + (q - p)^2)
+   with t = 2 p q: what t was rounded by counts for little where the result is near 1, which it
+   is at 9.02 and never beyond */
 INLINE float hg_tanhf(float x) {
     float a = fabsf(x);
-    float d = a + a, c = 19.0f < d ? 19.0f : d; /* NaN stays */
-    float z = c * 1.44269504f + 12582912.0f; /* its lowest bits are n */
-    float n = z - 12582912.0f;
-    float r = c - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r;
-    float power = bits_to_float((float_to_bits(z) << 23) + 0x3f800000u);
-    float t = power * p + (power - 1.0f);
-    return copysignf(t / (t + 2.0f), x);
+    float c = 9.02f < a ? 9.02f : a; /* NaN stays */
+    float s = c * c;
+    float p = 1.58190062e-7f;
+    p = p * s + 2.96694721e-4f;
+    p = p * s + 5.86203896e-2f;
+    p = p * s + 1.86287498f;
+    p = p * c;
+    float q = 1.01235064e-5f;
+    q = q * s + 5.1889047e-3f;
+    q = q * s + 4.27719772e-1f;
+    q = q * s + 3.72574997f;
+    float t = 2.0f * p * q, d = q - p;
+    return copysignf(t / (d * d + t), x);
 }
 
 /* erf: an odd polynomial up to 0.93, then 1 - exp of a polynomial */

@@ -16,6 +16,25 @@ FIXED = 12.0  # cycles that a tile costs beside its products
 
 
 @dataclass(frozen=True, order=True)
+class Finish:
+    """What is stored in place of a tile's sums.
+
+    Attributes:
+        name: tells it from others; empty where the sums themselves are stored.
+        text: an entry in C, in terms of `made`, operands `x0`... and numbers `s0`...
+        along: for each operand, whether it has an entry for each column, else one for each row.
+        numbers: how many numbers there are.
+        once: it reads what it overwrites, so that no entry may be made twice.
+    """
+
+    name: str = ""
+    text: str = "made"
+    along: tuple[bool, ...] = ()
+    numbers: int = 0
+    once: bool = False
+
+
+@dataclass(frozen=True, order=True)
 class Tile:
     """A tile.
 
@@ -23,18 +42,24 @@ class Tile:
         rows: how many rows of the result it makes.
         wide: how many vectors of each row.
         part: how many entries of the last vector are stored; 0 is all of them.
+        skip: how many entries of the first vector stay as they were.
+        finish: what is stored.
     """
 
     ctype: str
     rows: int
     wide: int
     part: int = 0
+    skip: int = 0
+    finish: Finish = Finish()
 
     @property
     def name(self) -> str:
         """Return the name of its function."""
         part = f"_{self.part}" if self.part else ""
-        return f"tile_{LETTER[self.ctype]}{self.rows}x{self.wide}{part}"
+        skip = f"_from{self.skip}" if self.skip else ""
+        end = f"_{self.finish.name}" if self.finish.name else ""
+        return f"tile_{LETTER[self.ctype]}{self.rows}x{self.wide}{part}{skip}{end}"
 
 
 @dataclass(frozen=True)
@@ -125,9 +150,11 @@ def tile_lines(tile: Tile) -> Iterator[str]:
     """Write a tile: C = A B, or C += A B, of rows of A and vectors of B."""
     t, letter, unit = tile.ctype, LETTER[tile.ctype], lanes(tile.ctype)
     places = [(r, v) for r in range(tile.rows) for v in range(tile.wide)]
+    if tile.finish.name:
+        yield f"/* stores {tile.finish.text} */"
     yield (
         f"INLINE void {tile.name}(int depth, const {t} *a, int a_row, int a_step, "
-        f"const {t} *b, int b_step, {t} *c, int c_row, bool add) {{"
+        f"const {t} *b, int b_step, {t} *c, int c_row, {last_parameters(tile)}) {{"
     )
     for r, v in places:
         yield f"    vec{letter} c{r}_{v} = {{0}};"
@@ -142,6 +169,22 @@ def tile_lines(tile: Tile) -> Iterator[str]:
     yield "        a += a_step;"
     yield "        b += b_step;"
     yield "    }"
+    yield from finishing_lines(tile, places) if tile.finish.name else storing_lines(tile, places)
+    yield "}"
+
+
+def last_parameters(tile: Tile) -> str:
+    """Return the last parameters of a tile: whether it adds, or what its sums are finished with."""
+    if not tile.finish.name:
+        return "bool add"
+    operands = [f"const {tile.ctype} *p{k}, int p{k}_row" for k in range(len(tile.finish.along))]
+    numbers = [f"{tile.ctype} s{k}" for k in range(tile.finish.numbers)]
+    return ", ".join([*operands, *numbers]) or "bool add"
+
+
+def storing_lines(tile: Tile, places: list[tuple[int, int]]) -> Iterator[str]:
+    """Write how a tile stores its sums, or adds them to what is there."""
+    letter, unit = LETTER[tile.ctype], lanes(tile.ctype)
     full = [(r, v) for r, v in places if not (tile.part and v == tile.wide - 1)]
     yield "    if (add) {"
     for r, v in full:
@@ -154,7 +197,28 @@ def tile_lines(tile: Tile) -> Iterator[str]:
             yield f"    for (int e = 0; e < {tile.part}; e++) ({to})[e] = {sign};"
         else:
             yield f"    STORE{letter}({to}, c{r}_{v});"
-    yield "}"
+
+
+def finishing_lines(tile: Tile, places: list[tuple[int, int]]) -> Iterator[str]:
+    """Write how a tile stores what is made of its sums."""
+    letter, unit = LETTER[tile.ctype], lanes(tile.ctype)
+    for r, v in places:
+        to = f"c + {r} * c_row + {v * unit}"
+        yield "    {"
+        yield f"        const vec{letter} made = c{r}_{v};"
+        for k, along in enumerate(tile.finish.along):
+            place = f"p{k} + {r} * p{k}_row"
+            if along:
+                yield f"        const vec{letter} x{k} = LOAD{letter}({place} + {v * unit});"
+            else:
+                yield f"        const {tile.ctype} x{k} = *({place});"
+        yield f"        const vec{letter} y = {tile.finish.text};"
+        made = "y"
+        if tile.skip and v == 0:
+            order = [j if j < tile.skip else unit + j for j in range(unit)]
+            made = f"MIX(order{letter}, LOAD{letter}({to}), y, {', '.join(map(str, order))})"
+        yield f"        STORE{letter}({to}, {made});"
+        yield "    }"
 
 
 KEEP = """\
@@ -179,12 +243,17 @@ MIX = """\
 #endif"""
 
 
+def mix_lines(ctype: str) -> Iterator[str]:
+    """Write what makes a vector of the entries of two."""
+    whole = {4: "int32_t", 8: "int64_t"}[SIZES[ctype]]
+    yield MIX
+    yield f"typedef {whole} order{LETTER[ctype]} __attribute__((vector_size({vectors().bytes})));"
+
+
 def flip_lines(ctype: str) -> Iterator[str]:
     """Write the transpose of a square of one vector's width; rows beyond `rows` are zeros."""
     letter, unit = LETTER[ctype], lanes(ctype)
-    whole = {4: "int32_t", 8: "int64_t"}[SIZES[ctype]]
-    yield MIX
-    yield f"typedef {whole} order{letter} __attribute__((vector_size({vectors().bytes})));"
+    yield from mix_lines(ctype)
     head = (
         f"INLINE void flip_{letter}(int rows, const {ctype} *from, int row, {ctype} *to, int wide)"
     )

@@ -8,21 +8,14 @@ from typing import Any
 
 import torch
 
+from handgrad.native.forms import CTYPES
 from handgrad.native.lower.expr import INT, Entry, Index, axes_of, axis, cast, make, var, whole
 from handgrad.native.lower.tree import parts, substitute, walk
 
-CTYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.int64: "int64_t",
-    torch.int32: "int32_t",
-    torch.int16: "int16_t",
-    torch.int8: "int8_t",
-    torch.uint8: "uint8_t",
-    torch.bool: "bool",
-}
 SIZES = {"float": 4, "double": 8, "int64_t": 8, "int32_t": 4, "int16_t": 2, "int8_t": 1}
 SIZES |= {"uint8_t": 1, "bool": 1}
+KEPT = "kept"
+"""How a map is made that is stored though it could be made anew wherever it is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +26,7 @@ class Array:
         kind: input, map, reduce, scatter or scan.
         body: the entry at the axes `i0...`; of a reduction what is collected over `r0...`; of a
             scatter what is written for each of `s0...`.
-        how: sum, prod, max, min, argmax or argmin; of a scatter sum or set.
+        how: sum, prod, max, min, argmax or argmin; of a scatter sum or set; of a map empty or KEPT.
         over: the sizes of `r0...` or `s0...`; of a scan the axis.
         places: where a scatter writes, in terms of `s0...`.
         base: what a scatter writes into; None is zeros.
@@ -72,7 +65,7 @@ class Array:
             for i, n in zip(index, self.shape, strict=True)
         )
         body = self.body
-        if self.kind == "map" and body is not None and is_view(body):
+        if self.kind == "map" and self.how != KEPT and body is not None and is_view(body):
             return substitute(body, dict(zip(axes_of(self.shape), index, strict=True)))
         return make("read", (self, index), self.ctype)
 
@@ -129,11 +122,12 @@ class Graph:
         """Return an array that is given."""
         return self.array(shape=shape, ctype=ctype, kind="input", name=name)
 
-    def map(self, shape: tuple[int, ...], ctype: str, entry: Callable[[Index], Entry]) -> Array:
-        """Return the array whose entry at an index is given."""
-        return self.array(
-            shape=shape, ctype=ctype, kind="map", body=cast(entry(axes_of(shape)), ctype)
-        )
+    def map(
+        self, shape: tuple[int, ...], ctype: str, entry: Callable[[Index], Entry], how: str = ""
+    ) -> Array:
+        """Return the array whose entry at an index is given; how is KEPT for one to be stored."""
+        body = cast(entry(axes_of(shape)), ctype)
+        return self.array(shape=shape, ctype=ctype, kind="map", body=body, how=how)
 
     def reduce(self, how: str, body: Entry, free: list[Entry], over: list[Entry]) -> Entry:
         """Return the entry that collects `body` over variables, as a read of an array of its own.
@@ -195,4 +189,15 @@ def depends(entry: Entry, on: Entry) -> bool:
     return any(node is on for node in walk(entry))
 
 
-__all__ = ["CTYPES", "SIZES", "Array", "Graph", "depends", "is_view", "operands", "parts", "reads"]
+__all__ = [
+    "CTYPES",
+    "KEPT",
+    "SIZES",
+    "Array",
+    "Graph",
+    "depends",
+    "is_view",
+    "operands",
+    "parts",
+    "reads",
+]

@@ -10,8 +10,11 @@ from handgrad.native.lower.expr import Entry, axes_of, var
 from handgrad.native.lower.stages import Stage
 
 NEAR = 24 * 1024  # bytes that a turn of an outer loop may work on: most of the nearest cache
+SECOND = 256 * 1024  # bytes that the next cache holds
+STACK = 512 * 1024  # bytes of a function's own arrays
 WIDE = 64  # bytes of the widest vector: blocks of a last axis are whole vectors
 ROWS = 8  # blocks of other axes have at most so many places
+FEWEST = 4  # and at least so many where they are the rows of products
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,15 @@ class Group:
     Attributes:
         size: how far the outer loop runs; 0 without one.
         block: how many of its places a turn takes.
-        local: arrays that no other group reads, with the axis that the loop runs over.
+        local: arrays that stand on the stack, with the axis that the loop runs over.
+        alone: arrays that no other group reads.
     """
 
     members: tuple[Member, ...]
     size: int = 0
     block: int = 0
     local: Mapping[Array, int] = field(default_factory=dict)
+    alone: frozenset[Array] = frozenset()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -109,6 +114,7 @@ class Grouping:
             for array in stage.sources:
                 self.readers.setdefault(array, set()).add(stage)
         self.done: set[Stage] = set()
+        self.partner = self.partners(stages)
         self.known: dict[Stage, tuple[float, list[Member]]] = {}
 
     def run(self, left: list[Stage]) -> list[Group]:
@@ -180,7 +186,30 @@ class Grouping:
                     blocked.add(stage)
                 else:
                     members[stage] = member
-        return list(members.values())
+        return self.complete(list(members.values()))
+
+    def partners(self, stages: list[Stage]) -> dict[Stage, Stage]:
+        """Return for each product that a single update reads that update.
+
+        Made together, the product's sums are never stored.
+        """
+        found: dict[Stage, Stage] = {}
+        for stage in stages:
+            users = self.readers.get(stage.array, set())
+            if is_product(stage) and stage.array not in self.roots and len(users) == 1:
+                (user,) = users
+                if user.into and user.array.kind == "map":
+                    found[stage] = user
+        return found
+
+    def complete(self, members: list[Member]) -> list[Member]:
+        """Return a group without the products whose update cannot be in it."""
+        mine = {member.stage for member in members}
+        return [
+            member
+            for place, member in enumerate(members)
+            if place == 0 or self.partner.get(member.stage, member.stage) in mine
+        ]
 
     def too_soon(self, stage: Stage, members: Mapping[Stage, Member]) -> bool:
         """Tell whether a stage overwrites an input while the loss is not known."""
@@ -216,7 +245,10 @@ class Grouping:
             and self.readers.get(m.stage.array, set()) <= stages
         }
         size = first.outer.args[1]
-        return Group(tuple(members), size, block_of(members, local, size), local)
+        block = block_of(members, local, size)
+        if sum(a.numel // size * block * SIZES[a.ctype] for a in local) > STACK:
+            return Group(tuple(Member(m.stage) for m in members), alone=frozenset(local))
+        return Group(tuple(members), size, block, local, frozenset(local))
 
 
 def turns_of(members: list[Member]) -> float:
@@ -284,19 +316,23 @@ def overwrites_in_turn(stage: Stage, outer: Entry, members: Mapping[Stage, Membe
     return True
 
 
+def flat_product(member: Member) -> bool:
+    """Tell whether a member is a product with one row at each place: a tile wants several."""
+    return is_product(member.stage) and member.stage.array.ndim == 2 and not member.collects
+
+
 def block_of(members: list[Member], local: Mapping[Array, int], size: int) -> int:
     """Return how many places a turn takes: whole vectors along memory, few rows across it."""
-    along = any(
-        m.axis == m.stage.array.ndim - 1
-        for m in members
-        if not m.collects and m.stage.array.ndim > 1
-    )
-    bytes_each = sum(
-        m.stage.array.numel // size * SIZES[m.stage.array.ctype] for m in members if not m.collects
-    )
+    kept = [m for m in members if not m.collects]
+    along = any(m.axis == m.stage.array.ndim - 1 for m in kept if m.stage.array.ndim > 1)
+    bytes_each = sum(m.stage.array.numel // size * SIZES[m.stage.array.ctype] for m in kept)
     bytes_each = max(bytes_each, 1)
+    if bytes_each * size <= NEAR and not any(m.stage.array.ndim > 1 for m in members):
+        return size
     if not along:
-        most = min(ROWS, max(1, NEAR // bytes_each))
+        fits = FEWEST * bytes_each <= SECOND and any(flat_product(m) for m in members)
+        least = FEWEST if fits else 1
+        most = min(ROWS, max(least, NEAR // bytes_each))
         return max(d for d in range(1, most + 1) if size % d == 0)
     unit = 8
     most = max(unit, NEAR // bytes_each)

@@ -16,6 +16,7 @@ from handgrad.native.lower.expr import (
     INT,
     Entry,
     apply,
+    axes_of,
     axis,
     bounds,
     call,
@@ -205,6 +206,17 @@ class Notation:
             env: what each label stands for.
             less: what is collected is exp(... - less).
         """
+        inner, over = self.ranges(node, env)
+        self.free += [v for v in over if v.op == "var"]
+        body = self.value(node.args[0], inner)
+        if less is not None:
+            body = call("exp", apply("sub", body, less))
+        found = self.collect(kind, self.summand(body), over)
+        self.free = [v for v in self.free if v not in over]
+        return found
+
+    def ranges(self, node: ast.Call, env: dict[str, Any]) -> tuple[dict[str, Any], list[Entry]]:
+        """Return what labels stand for inside a reduction, and what it is collected over."""
         assert isinstance(node.func, ast.Subscript)
         over: list[Entry] = []
         inner = dict(env)
@@ -220,13 +232,7 @@ class Notation:
                 inner[wide] = at
             else:
                 inner[label] = self.fresh(self.sizes(label)[0], over)
-        self.free += [v for v in over if v.op == "var"]
-        body = self.value(node.args[0], inner)
-        if less is not None:
-            body = call("exp", apply("sub", body, less))
-        found = self.collect(kind, self.summand(body), over)
-        self.free = [v for v in self.free if v not in over]
-        return found
+        return inner, over
 
     def fresh(self, size: int, over: list[Entry]) -> Entry:
         """Return a new variable to collect over."""
@@ -306,6 +312,29 @@ class Notation:
             return apply("add", apply("max", z, const(0, z.ctype)), small)
         return None
 
+    def share(self, node: ast.Call, z: ast.expr, env: dict[str, Any]) -> Entry:
+        """Return exp(z) / sum[d](exp(z)), shifted by the greatest z; each exp is made once."""
+        most = self.reduce("max", ast.Call(node.func, [z], []), env)
+        top = call("exp", apply("sub", self.value(z, env), most))
+        inner, over = self.ranges(node, env)
+        given = {
+            old: new
+            for label in env
+            if isinstance(env[label], list)
+            for old, new in zip(env[label], inner[label], strict=True)
+            if old is not new
+        }
+        full = axes_of(self.shape)
+        if len(given) < len(over) or not given.keys() <= set(full) or not is_float(self.ctype):
+            total = self.reduce("sum", ast.Call(node.func, [z], []), env, most)
+            return apply("div", top, total)
+        made = self.graph.map(self.shape, self.ctype, lambda _: top)
+        real = [v for v in over if v.op == "var"]
+        self.free += real
+        total = self.collect("sum", made.at(tuple(given.get(i, i) for i in full)), over)
+        self.free = [v for v in self.free if v not in real]
+        return apply("div", made.at(full), total)
+
     def binary(self, node: ast.BinOp, env: dict[str, Any]) -> Entry:
         """Return an operator applied to two entries."""
         if isinstance(node.op, ast.Div) and (z := exponential(node.left)) is not None:
@@ -313,11 +342,7 @@ class Notation:
                 node.right
             )  # exp(z) / sum[d](exp(z)), shifted by the greatest z
             if inner is not None and ast.dump(inner[1]) == ast.dump(z):
-                assert isinstance(inner[0].func, ast.Subscript)
-                most = self.reduce("max", ast.Call(inner[0].func, [z], []), env)
-                top = call("exp", apply("sub", self.value(z, env), most))
-                total = self.reduce("sum", ast.Call(inner[0].func, [z], []), env, most)
-                return apply("div", top, total)
+                return self.share(inner[0], z, env)
         left, right = self.value(node.left, env), self.value(node.right, env)
         if isinstance(node.op, ast.Div):
             return apply("div", self.real(left), self.real(right))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from handgrad.native.lower.array import Array, operands
+from handgrad.native.lower.array import KEPT, Array, operands
 from handgrad.native.lower.expr import Entry, Index, axes_of
 from handgrad.native.lower.tree import remade, substitute, walk
 
@@ -31,7 +32,7 @@ class Stage:
     places: Index = ()
     into: str = ""
 
-    @property
+    @cached_property
     def reads(self) -> list[Entry]:
         """Return every read in the definition."""
         found: dict[Entry, None] = {}
@@ -39,7 +40,7 @@ class Stage:
             found |= {node: None for node in walk(entry) if node.op == "read"}
         return list(found)
 
-    @property
+    @cached_property
     def sources(self) -> set[Array]:
         """Return the arrays that it reads."""
         found = {node.args[0] for node in self.reads}
@@ -105,7 +106,8 @@ def inlined(entry: Entry, stored: set[Array], bodies: Mapping[Array, Entry]) -> 
 
 def chosen(arrays: list[Array], roots: set[Array]) -> set[Array]:
     """Choose the arrays to store: those that would cost more to compute at every use."""
-    stored = {a for a in arrays if a.kind != "input" and (a in roots or a.kind != "map")}
+    fixed = {a for a in arrays if a in roots or a.kind != "map" or a.how == KEPT}
+    stored = {a for a in fixed if a.kind != "input"}
     always = set(stored)
     stored |= {a for a in arrays if a.kind == "map" and own_cost(a) > 0}
     for _ in range(3):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handgrad.native.forms import slot
 from handgrad.native.lower.array import Array, Graph
 from handgrad.native.lower.expr import Entry, apply, axes_of, call, cast, const, hyper, var
 from handgrad.native.lower.powers import power
@@ -115,8 +116,3 @@ class Rule:
         below = apply("add", call("sqrt", total), const(SMALL, ctype))
         factor = apply("div", const(self.clip, ctype), below)
         return graph.map((), ctype, lambda _: apply("min", factor, const(1, ctype)))
-
-
-def slot(name: str, kept: str) -> str:
-    """Return the name of the input that holds what is kept of a parameter."""
-    return f"{name}.{kept}"

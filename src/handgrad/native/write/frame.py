@@ -9,6 +9,9 @@ from handgrad.native.lower.array import Array
 from handgrad.native.lower.expr import Entry, Index, floordiv, make, mod, ravel, summed, terms, var
 from handgrad.native.lower.groups import Group, Member
 from handgrad.native.lower.tree import rebuild, substitute, walk
+from handgrad.native.write.panels import Held
+
+LEAST = 4  # turns of an innermost loop that runs along memory
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,14 @@ class Frame:
         names: the C names of arrays.
         block: how many places this turn takes.
         start: the variable that says where the turn begins.
+        held: copies that are made before the first turn.
     """
 
     group: Group
     names: Mapping[Array, str]
     block: int = 0
     start: Entry = field(default_factory=lambda: var("b0", 2**30))
+    held: Held = field(default_factory=Held)
 
     def dims(self, array: Array) -> tuple[int, ...]:
         """Return the shape that an array has in memory."""
@@ -109,7 +114,39 @@ def fittest(loops: list[Entry], entries: list[Entry], target: Entry) -> Entry | 
         along = sum(step == 1 for step in steps)
         still = sum(step == 0 for step in steps)
         jumps = len(steps) - along - still
-        own = along + 0.2 * still - 0.5 * jumps + (0.3 if variable.args[1] >= 8 else -1.0)
+        own = along + 0.2 * still - 1.5 * jumps + (0.3 if variable.args[1] >= 8 else -1.0)
         if own > score:
             best, score = variable, own
     return best or (loops[-1] if loops else None)
+
+
+def straight(
+    loops: list[Entry], entries: list[Entry]
+) -> tuple[list[Entry], list[Entry], Entry | None]:
+    """Return a map's loops with the innermost, split where a read position divides it.
+
+    Args:
+        loops: the variables.
+        entries: an entry of the map, and last the position that it is stored at.
+    """
+    inner = fittest(loops, entries[:-1], entries[-1])
+    by = None if inner is None else divisor(entries, inner)
+    if inner is None or by is None or by < LEAST or inner.args[1] % by:
+        return loops, entries, inner
+    name, size = inner.args
+    high, low = var(f"{name}_hi", size // by), var(f"{name}_lo", by)
+    entries = [substitute(entry, {inner: summed((high, by), (low, 1))}) for entry in entries]
+    at = loops.index(inner)
+    parts = [v for v in (high, low) if v.op == "var"]
+    return [*loops[:at], *parts, *loops[at + 1 :]], entries, low
+
+
+def divisor(entries: list[Entry], variable: Entry) -> int | None:
+    """Return what a variable is divided by in entries, if it is one number."""
+    found = {
+        node.args[1]
+        for entry in entries
+        for node in walk(entry)
+        if node.op in ("floordiv", "mod") and node.args[0] is variable
+    }
+    return found.pop() if len(found) == 1 else None

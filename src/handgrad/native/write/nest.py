@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handgrad.native.kernels.tiles import Tile
+from handgrad.native.kernels.tiles import Tile, lanes
+from handgrad.native.lower.array import Array, depends
 from handgrad.native.lower.expr import (
     Entry,
     apply,
@@ -16,12 +17,16 @@ from handgrad.native.lower.expr import (
     whole,
 )
 from handgrad.native.lower.groups import Member
+from handgrad.native.lower.stages import COSTS
 from handgrad.native.lower.tree import substitute, walk
-from handgrad.native.write.frame import Frame, collapsed, fittest, step_of
-from handgrad.native.write.product import ProductWriter, find_product
+from handgrad.native.write.finish import Finishing, Site, finishing
+from handgrad.native.write.frame import Frame, collapsed, fittest, step_of, straight
+from handgrad.native.write.product import Product, ProductWriter, find_product
 from handgrad.native.write.text import Writer, number
 
 START = {"sum": 0.0, "prod": 1.0, "max": -float("inf"), "min": float("inf")}
+COSTLY = COSTS["exp"]
+MOST_TWICE = 16  # vectors of a loop whose last vector writes some entries again
 WHOLE_START = {"sum": 0, "prod": 1, "max": -(2**63) + 1, "min": 2**63 - 1}
 
 
@@ -31,6 +36,7 @@ class Nest:
 
     Attributes:
         hypers: where the number of a name stands.
+        given: its loops, where they have been written with a product that it reads.
     """
 
     frame: Frame
@@ -38,9 +44,11 @@ class Nest:
     hypers: dict[str, int]
     tiles: set[Tile] = field(default_factory=set)
     scratch: int = 0
+    given: list[str] | None = None
 
     def __post_init__(self) -> None:
         array = self.member.stage.array
+        self.texts = (array.line,)
         self.array = array
         self.name = self.frame.names[array]
         self.loops = [v for v in self.own(axes_of(array.shape)) if v.op == "var"]
@@ -67,6 +75,8 @@ class Nest:
 
     def lines(self) -> list[str]:
         """Return the stage's loops."""
+        if self.given is not None:
+            return self.given
         return getattr(self, f"{self.array.kind}_lines")()
 
     def start(self) -> str:
@@ -78,11 +88,26 @@ class Nest:
     def map_lines(self) -> list[str]:
         """Write entries, each by itself."""
         loops, (body, target) = collapsed(self.loops, [self.body, self.target])
-        inner = fittest(loops, [body], target)
+        loops, (body, target), inner = straight(loops, [body, target])
         writer = self.writer()
         code = writer.statements([body, target])
         code.append(f"{self.name}[{writer.text(target)}] = {writer.text(body)};")
-        return nested([v for v in loops if v is not inner], innermost(inner, code, simd=True))
+        if inner is not None and self.repeatable(loops, inner):
+            inside = in_vectors(inner, code, lanes(self.array.ctype))
+        else:
+            inside = innermost(inner, code, simd=True)
+        return nested([v for v in loops if v is not inner], inside)
+
+    def repeatable(self, loops: list[Entry], inner: Entry) -> bool:
+        """Tell whether a costly loop, no whole number of vectors, may make some entries twice."""
+        unit, size = lanes(self.array.ctype), inner.args[1]
+        nodes = list(walk(self.body))
+        own = any(
+            node.op == "read" and self.frame.names[node.args[0]] == self.name for node in nodes
+        )
+        costly = any(COSTS.get(node.op, 1) >= COSTLY for node in nodes)
+        short = unit < size < MOST_TWICE * unit and size % unit > 0
+        return costly and short and not own and inner in loops and step_of(self.target, inner) == 1
 
     def reduce_lines(self) -> list[str]:
         """Write a reduction: along memory where it goes on, collecting in registers or in place."""
@@ -103,14 +128,26 @@ class Nest:
             return self.in_place(outer, over, inner, body, target, fresh=False)
         return self.in_register(outer, over, inner, body, target)
 
-    def product_lines(self, over: list[Entry]) -> list[str] | None:
-        """Write a reduction that is a matrix product in tiles."""
-        found = find_product(self.loops, over, self.body, self.target, self.array.ctype)
+    def product_lines(self, over: list[Entry], user: Nest | None = None) -> list[str] | None:
+        """Write a reduction that is a matrix product in tiles; None if it is none.
+
+        Args:
+            over: the variables that are summed over.
+            user: the map that is stored in place of the sums; None stores the sums.
+        """
+        to, other = (self, None) if user is None else (user, user.body)
+        ctype = self.array.ctype
+        found = find_product(self.loops, over, self.body, to.target, ctype, other)
         if found is None:
             return None
         left, right = (self.frame.names[read.args[0]] for read in (found.a, found.b))
-        names = (left, right, self.name)
-        writer = ProductWriter(found, self.array.ctype, names, self.writer().text, self.tiles)
+        names = (left, right, to.name)
+        held = self.frame.held if self.same_at_every_turn(found.b) else None
+        writer = ProductWriter(found, ctype, names, self.writer().text, self.tiles, held)
+        if user is not None:
+            writer.finishing = user.finishing(found, self.array) if writer.at_once() else None
+            if writer.finishing is None:
+                return None
         lines = nested([*found.loops, *found.more], writer.lines())
         self.scratch = max(self.scratch, writer.scratch)
         return (
@@ -118,6 +155,32 @@ class Nest:
             if found.loops or found.more or not writer.scratch
             else ["{", *indented(lines), "}"]
         )
+
+    def finishing(self, product: Product, made: Array) -> Finishing | None:
+        """Return how the tiles of a product store this map; None if they cannot."""
+        assert product.n is not None
+        assert product.other is not None
+        site = Site(made, product.c, product.m, product.n, self.frame.names)
+        known = [tile.finish for tile in sorted(self.tiles)]
+        return finishing(self.name, product.other, site, self.writer(), known)
+
+    def take(self, maker: Nest) -> bool:
+        """Make a product where this map is made of it; tell whether that can be."""
+        over = [var(f"r{k}", n) for k, n in enumerate(maker.array.over)]
+        own = [v for v in maker.own(tuple(over)) if v.op == "var"]
+        self.given = maker.product_lines(own, self)
+        if self.given is None:
+            return False
+        self.scratch, self.texts = maker.scratch, (maker.array.line, *self.texts)
+        return True
+
+    def same_at_every_turn(self, read: Entry) -> bool:
+        """Tell whether what is read is the same at every one of several turns."""
+        group, array = self.frame.group, read.args[0]
+        made = {name for s in group.stages for name in (self.frame.names[s.array], s.into)}
+        several = group.block < group.size
+        own = self.frame.names[array] not in made
+        return several and own and not depends(read.args[1][0], self.frame.start)
 
     def in_register(
         self, outer: list[Entry], over: list[Entry], inner: Entry | None, body: Entry, target: Entry
@@ -293,6 +356,24 @@ def innermost(variable: Entry | None, code: list[str], simd: bool, clause: str =
         return ["{", *("    " + line for line in code), "}"] if len(code) > 1 else code
     pragma = [f"#pragma omp simd {clause}".rstrip()] if simd else []
     return [*pragma, *nested([variable], code)]
+
+
+def in_vectors(variable: Entry, code: list[str], unit: int) -> list[str]:
+    """Return lines inside a loop of whole vectors; the last writes again what the one before did.
+
+    A compiler does what is left of a loop one by one, which may take longer than all the vectors.
+    """
+    name, size = variable.args
+    last = size - unit
+    return [
+        f"for (int at_ = 0; at_ < {size}; at_ += {unit}) {{",
+        f"    const int {name}_ = at_ < {last} ? at_ : {last};",
+        "    #pragma omp simd",
+        f"    for (int {name} = {name}_; {name} < {name}_ + {unit}; {name}++) {{",
+        *indented(indented(code)),
+        "    }",
+        "}",
+    ]
 
 
 def loop_head(variable: Entry) -> str:

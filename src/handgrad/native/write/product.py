@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from handgrad.native.kernels.tiles import LETTER, Strip, Tile, lanes, padded, strips
+from handgrad.native.kernels.tiles import Strip, Tile, best_rows, lanes, strips
 from handgrad.native.lower.array import SIZES
 from handgrad.native.lower.expr import Entry, is_float, summed, var
-from handgrad.native.lower.tree import substitute, walk
-from handgrad.native.write.frame import collapsed, step_of
+from handgrad.native.lower.tree import substitute
+from handgrad.native.write.finish import Finishing
+from handgrad.native.write.frame import collapsed, divisor, step_of
+from handgrad.native.write.panels import (
+    APART,
+    DEEPEST,
+    NEAREST,
+    TALLEST,
+    Held,
+    Run,
+    Source,
+    panel_bytes,
+    panel_lines,
+    runs,
+)
 
 LEAST = 2 * 8 * 8  # products below this are not worth a tile
+MANY = 64  # rows that make a copy of the right operand worth its while
+LINE = 64  # bytes that come from memory together
+SECOND = 256 * 1024  # bytes of a left operand that the next cache holds
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,7 @@ class Product:
         m: the variable of rows, n of columns, k of what is summed; None where there is one entry.
         loops: variables of loops around it.
         more: variables of loops that add to what is there.
+        other: another entry at the place of the result.
     """
 
     a: Entry
@@ -33,21 +51,45 @@ class Product:
     k: Entry
     loops: tuple[Entry, ...]
     more: tuple[Entry, ...]
+    other: Entry | None = None
 
 
 def find_product(
-    loops: list[Entry], over: list[Entry], body: Entry, target: Entry, ctype: str
+    loops: list[Entry],
+    over: list[Entry],
+    body: Entry,
+    target: Entry,
+    ctype: str,
+    other: Entry | None = None,
 ) -> Product | None:
-    """Return a stage's loops as a matrix product, if they are one."""
+    """Return a stage's loops as a matrix product, if they are one.
+
+    Args:
+        loops: the variables of the result's axes.
+        over: those that are summed over.
+        body: what is summed.
+        target: the position of the result.
+        ctype: the type of the result.
+        other: another entry at the place of the result.
+    """
     if body.op != "mul" or not is_float(ctype) or any(a.op != "read" for a in body.args):
         return None
     if any(a.ctype != ctype for a in body.args):
         return None
     a, b = body.args
-    loops, over, entries = divided(loops, over, [a, b, target])
+    given = [a, b, target] if other is None else [a, b, target, other]
+    loops, over, entries = divided(loops, over, given)
     loops, entries = collapsed(loops, entries)
     over, entries = collapsed(over, entries)
-    a, b, target = entries
+    a, b, target = entries[:3]
+    other = None if other is None else entries[3]
+    return arranged(a, b, target, loops, over, other)
+
+
+def arranged(
+    a: Entry, b: Entry, target: Entry, loops: list[Entry], over: list[Entry], other: Entry | None
+) -> Product | None:
+    """Return a product with its rows and columns chosen; None if there are none."""
     steps = {
         v: (step_of(a.args[1][0], v), step_of(b.args[1][0], v), step_of(target, v))
         for v in (*loops, *over)
@@ -56,10 +98,10 @@ def find_product(
         return None
     rows = [v for v in loops if steps[v][0] and not steps[v][1]]
     columns = [v for v in loops if steps[v][1] and not steps[v][0]]
-    k = max(over, key=lambda v: (bool(steps[v][0] and steps[v][1]), v.args[1]))
+    k = max(over, key=lambda v: depth_of(steps[v], v.args[1]))
     if not (steps[k][0] and steps[k][1]):
         return None
-    found = Product(a, b, target, last(rows), last(columns), k, (), ())
+    found = Product(a, b, target, last(rows), last(columns), k, (), (), other)
     if found.m is not None and steps[found.m][2] == 1:
         found = replace(found, a=b, b=a, m=found.n, n=found.m)
     if found.n is None or steps[found.n][2] != 1:
@@ -70,6 +112,12 @@ def find_product(
     own = (found.m, found.n)
     rest = tuple(v for v in loops if v not in own)
     return replace(found, loops=rest, more=tuple(v for v in over if v is not k))
+
+
+def depth_of(steps: tuple[int | None, ...], size: int) -> tuple[bool, int, int, int]:
+    """Return what makes a variable the one to sum over in registers: long, along memory."""
+    a, b, _ = (abs(step or 0) for step in steps)
+    return bool(a and b), min(size, 32), -max(a, b), size
 
 
 def last(variables: list[Entry]) -> Entry | None:
@@ -96,17 +144,6 @@ def divided(
     return found[0], found[1], entries
 
 
-def divisor(entries: list[Entry], variable: Entry) -> int | None:
-    """Return what a variable is divided by in entries, if it is one number."""
-    found = {
-        node.args[1]
-        for entry in entries
-        for node in walk(entry)
-        if node.op in ("floordiv", "mod") and node.args[0] is variable
-    }
-    return found.pop() if len(found) == 1 else None
-
-
 @dataclass
 class ProductWriter:
     """Writes a product.
@@ -114,6 +151,9 @@ class ProductWriter:
     Attributes:
         text: writes a whole number.
         tiles: the tiles that were needed.
+        held: where copies are made that serve every turn of a loop around this stage; None where
+            the right operand is another at each turn.
+        finishing: what is made of the sums before they are stored.
         scratch: the most bytes that a copy of an operand needed.
     """
 
@@ -122,101 +162,213 @@ class ProductWriter:
     names: tuple[str, str, str]
     text: Callable[[Entry], str]
     tiles: set[Tile]
+    held: Held | None = None
+    finishing: Finishing | None = None
     scratch: int = 0
+
+    def __post_init__(self) -> None:
+        p = self.product
+        assert p.n is not None
+        self.m, self.n, self.depth = (1 if v is None else v.args[1] for v in (p.m, p.n, p.k))
+        a_row, c_row = (0 if p.m is None else self.step(x, p.m) for x in (p.a.args[1][0], p.c))
+        self.a = Source(self.begin(0, p.a.args[1][0]), a_row, self.step(p.a.args[1][0], p.k))
+        b = p.b.args[1][0]
+        self.b = Source(self.begin(1, b), self.step(b, p.k), self.step(b, p.n))
+        self.c = Source(self.begin(2, p.c), c_row, 1)
+        self.add = " || ".join(v.args[0] for v in p.more) or "0"
+
+    def step(self, position: Entry, variable: Entry) -> int:
+        """Return how far a position moves with a variable."""
+        return step_of(position, variable) or 0
+
+    def begin(self, operand: int, position: Entry) -> str:
+        """Return where an operand begins."""
+        p = self.product
+        first = {v: summed() for v in (p.m, p.n, p.k) if v is not None}
+        return f"{self.names[operand]} + {self.text(substitute(position, first))}"
 
     def lines(self) -> list[str]:
         """Return the loops of tiles."""
-        p = self.product
-        m, n, depth = (1 if v is None else v.args[1] for v in (p.m, p.n, p.k))
-        assert p.n is not None
-        b_position = p.b.args[1][0]
-        b_step, n_step = step_of(b_position, p.k) or 0, step_of(b_position, p.n)
-        unit = padded(1, self.ctype)
-        copied = n_step != 1 or n < unit or bool(p.more and n % unit)
-        lines = self.copy(n, depth, n_step or 0, b_step) if copied else []
-        a_row = 0 if p.m is None else step_of(p.a.args[1][0], p.m)
-        c_row = 0 if p.m is None else step_of(p.c, p.m)
-        a_step = step_of(p.a.args[1][0], p.k)
-        begin = {v: summed() for v in (p.m, p.n, p.k) if v is not None}
-        a = f"{self.names[0]} + {self.text(substitute(p.a.args[1][0], begin))}"
-        c = f"{self.names[2]} + {self.text(substitute(p.c, begin))}"
-        b = "pack_" if copied else f"{self.names[1]} + {self.text(substitute(b_position, begin))}"
-        step = padded(n, self.ctype) if copied else b_step
-        add = " || ".join(v.args[0] for v in p.more) or "0"
-        exact = not p.more and n >= unit and not copied  # a copy has whole vectors
-        for strip in strips(self.ctype, m, n, depth, whole=exact):
-            left, result = (a, a_row or 0, a_step or 0), (c, c_row or 0)
-            lines += self.strip(strip, m, depth, left, (b, step), result, add)
-        return lines
-
-    def copy(self, n: int, depth: int, n_step: int, k_step: int) -> list[str]:
-        """Write a copy of the right operand, its columns side by side and in whole vectors."""
-        p, wide = self.product, padded(n, self.ctype)
-        assert p.n is not None
-        self.scratch = depth * wide * SIZES[self.ctype]
-        begin = {p.n: summed(), p.k: summed()}
-        place = self.text(substitute(p.b.args[1][0], begin))
-        lines = [f"{self.ctype} *restrict pack_ = (void *)scratch;"]
-        if k_step == 1 and depth >= lanes(self.ctype):
-            return lines + self.flips(n, depth, n_step, f"{self.names[1]} + {place}")
-        b = f"{self.names[1]}[{place}"
-        if n < wide:
-            lines.append(f"memset(pack_, 0, {self.scratch});")
+        p, n, unit = self.product, self.n, lanes(self.ctype)
+        large = panel_bytes(n, self.depth, self.ctype) > NEAREST
+        copied = self.b.across != 1 or n < unit or bool(p.more and n % unit)
+        held = self.held is not None and not p.loops and not p.more
+        if held and (copied or large):
+            return self.from_held()
+        far = far_apart(self.a, self.depth, self.ctype) and n >= 2 * unit
+        if self.m >= MANY and (large or far):
+            return self.in_blocks(far)
+        exact = not p.more and not copied  # a copy has whole vectors
+        found = strips(self.ctype, self.m, n, self.depth, whole=exact)
+        if not copied:
+            return self.tiled(found, self.m, self.depth, self.a, (self.b.text, self.b.step), self.c)
+        self.scratch = panel_bytes(n, self.depth, self.ctype)
         return [
-            *lines,
-            f"for (int k_ = 0; k_ < {depth}; k_++) {{",
-            f"    for (int n_ = 0; n_ < {n}; n_++) {{",
-            f"        pack_[{wide} * k_ + n_] = {b} + {k_step} * k_ + {n_step} * n_];",
-            "    }",
-            "}",
+            f"{self.ctype} *restrict pack_ = (void *)scratch;",
+            *panel_lines("pack_", self.b, n, self.depth, found, self.ctype),
+            *self.tiled(found, self.m, self.depth, self.a, ("pack_", 0), self.c),
         ]
 
-    def flips(self, n: int, depth: int, n_step: int, b: str) -> list[str]:
-        """Write a transposed copy, square by square; the last ones may overlap."""
-        unit, wide = lanes(self.ctype), padded(n, self.ctype)
-        name = f"flip_{LETTER[self.ctype]}"
-        lines = [f"for (int k_ = 0, at_; k_ < {depth}; k_ += {unit}) {{"]
-        last = depth - unit
-        lines.append(f"    at_ = k_ < {last} ? k_ : {last};")
-        whole, rest = n // unit * unit, n % unit
-        if whole:
-            to = f"pack_ + {wide} * at_ + n_, {wide}"
-            lines += [
-                f"    for (int n_ = 0; n_ < {whole}; n_ += {unit})",
-                f"        {name}({unit}, {b} + at_ + {n_step} * n_, {n_step}, {to});",
-            ]
-        if rest:
-            to = f"pack_ + {wide} * at_ + {whole}, {wide}"
-            lines.append(f"    {name}({rest}, {b} + at_ + {n_step * whole}, {n_step}, {to});")
-        return [*lines, "}"]
+    def at_once(self) -> bool:
+        """Tell whether each sum is made at once, and its tiles store whole vectors."""
+        p, unit = self.product, lanes(self.ctype)
+        if p.more or self.n < unit:
+            return False
+        copied = self.b.across != 1
+        large = panel_bytes(self.n, self.depth, self.ctype) > NEAREST
+        if copied or large:
+            if self.n % unit:
+                return False
+            if self.held is not None and not p.loops:
+                return True
+        far = far_apart(self.a, self.depth, self.ctype) and self.n >= 2 * unit
+        return self.m < MANY or not (large or far)
 
-    def strip(
+    def from_held(self) -> list[str]:
+        """Return the loops of tiles on a copy that serves every turn."""
+        assert self.held is not None
+        found = strips(self.ctype, self.m, self.n, self.depth, whole=False)
+        widths = tuple(strip.tile.wide for strip in found)
+        name = self.held.hold(
+            (self.ctype, self.b, widths),
+            panel_bytes(self.n, self.depth, self.ctype),
+            lambda name: panel_lines(name, self.b, self.n, self.depth, found, self.ctype),
+        )
+        return self.tiled(found, self.m, self.depth, self.a, (name, 0), self.c)
+
+    def in_blocks(self, far: bool) -> list[str]:
+        """Return the loops of tiles, part of the sums at a time, on copies of the operands."""
+        size = SIZES[self.ctype]
+        most = DEEPEST if far else 2 * DEEPEST
+        parts = -(-self.depth // most)
+        deep = -(-self.depth // (8 * parts)) * 8 if parts > 1 else self.depth
+        tall = TALLEST if far else max(SECOND // (deep * size), MANY)
+        tall = -(-self.m // -(-self.m // tall))
+        across = -(-(tall + APART) * deep * size // LINE) * LINE if far else 0
+        self.scratch = across + panel_bytes(self.n, deep, self.ctype)
+        opening = [f"{self.ctype} *restrict pack_ = (void *)(scratch + {across});"]
+        if far:
+            opening.append(f"{self.ctype} *restrict tall_ = (void *)scratch;")
+        return opening + chunks(
+            "k0_", self.depth, deep, lambda k, many: self.part(k, many, tall, far)
+        )
+
+    def part(self, k0: str, deep: int, tall: int, far: bool) -> list[str]:
+        """Return the loops of tiles for part of the sums, some rows at a time."""
+        b = Source(f"{self.b.text} + {self.b.step} * {k0}", self.b.step, self.b.across)
+        found = strips(self.ctype, tall, self.n, deep, whole=False)
+
+        def rows(m0: str, high: int) -> list[str]:
+            place = f"{self.a.text} + {self.a.across} * {k0} + {self.a.step} * {m0}"
+            a = Source(place, self.a.step, self.a.across)
+            lines: list[str] = []
+            if far:
+                wide, size = high + APART, high * SIZES[self.ctype]
+                lines = [
+                    f"for (int k_ = 0; k_ < {deep}; k_++)",
+                    f"    memcpy(tall_ + {wide} * k_, {place} + {self.a.across} * k_, {size});",
+                ]
+                a = Source("tall_", 1, wide)
+            c = Source(f"{self.c.text} + {self.c.step} * {m0}", self.c.step, 1)
+            own = [with_rows(strip, high, deep) for strip in found]
+            add = f"{self.add} || {k0}"
+            return lines + self.tiled(own, high, deep, a, ("pack_", 0), c, add)
+
+        copy = panel_lines("pack_", b, self.n, deep, found, self.ctype)
+        return copy + chunks("m0_", self.m, tall, rows)
+
+    def tiled(
         self,
-        strip: Strip,
+        found: Sequence[Strip],
         m: int,
         depth: int,
-        a: tuple[str, int, int],
+        a: Source,
         b: tuple[str, int],
-        c: tuple[str, int],
-        add: str,
+        c: Source,
+        add: str = "",
     ) -> list[str]:
-        """Write the tiles of some columns."""
-        rows = strip.tile.rows
-        self.tiles |= {tile for tile in (strip.tile, strip.last) if tile is not None}
+        """Return the loops of tiles.
 
-        def call(tile: Tile, row: str) -> str:
-            at = f" + {strip.column}" if strip.column else ""
-            return (
-                f"{tile.name}({depth}, {a[0]} + {a[1]} * {row}, {a[1]}, {a[2]}, "
-                f"{b[0]}{at}, {b[1]}, {c[0]} + {c[1]} * {row}{at}, {c[1]}, {add});"
-            )
+        Args:
+            found: the columns by tiles.
+            m: how many rows.
+            depth: how many products each entry sums.
+            a: the left operand, its entries `across` apart in a row.
+            b: the right operand and how far apart its rows are, 0 for a copy in panels.
+            c: the result.
+            add: whether to add to what is there.
+        """
+        lines: list[str] = []
+        if self.finishing is not None:
+            found = self.finishing.strips(found, self.ctype)
+        for run in runs(found, self.ctype):
+            first, last = run.strip, run.strip.last
+            self.tiles |= {t for t in (first.tile if first.count else None, last) if t is not None}
 
-        first = strip.count * rows
-        lines = rows_loop(0, first, rows, lambda row: call(strip.tile, row))
-        if strip.last is not None:
-            own = strip.last
-            lines += rows_loop(first, m, own.rows, lambda row: call(own, row))
+            def strip(column: str, run: Run = run) -> list[str]:
+                at = f" + {column}" if column != "0" else ""
+                there = at if b[1] else f" + {depth} * {column}" if at else ""
+                right = f"{b[0]}{there}, {b[1] or run.wide}"
+                call = partial(self.call, depth, a, right, c, at, add or self.add)
+                return rows_lines(run.strip, m, call)
+
+            lines += run.loop(strip)
         return lines
+
+    def call(
+        self,
+        depth: int,
+        a: Source,
+        right: str,
+        c: Source,
+        at: str,
+        add: str,
+        tile: Tile,
+        row: str,
+    ) -> str:
+        """Return the call of a tile."""
+        last = add if self.finishing is None else self.finishing.arguments(row, at)
+        return (
+            f"{tile.name}({depth}, {a.text} + {a.step} * {row}, {a.step}, {a.across}, "
+            f"{right}, {c.text} + {c.step} * {row}{at}, {c.step}, {last});"
+        )
+
+
+def with_rows(strip: Strip, m: int, depth: int) -> Strip:
+    """Return the tiles of a strip's columns for so many rows."""
+    wide = strip.tile.wide
+    _, rows = best_rows(m, wide, depth)
+    count = -(-m // rows)
+    small = count * rows - m
+    last = replace(strip.tile, rows=rows - 1) if small else None
+    return replace(strip, tile=replace(strip.tile, rows=rows), count=count - small, last=last)
+
+
+def far_apart(a: Source, depth: int, ctype: str) -> bool:
+    """Tell whether a left operand's rows stand side by side, and what is summed far apart."""
+    return a.step == 1 and a.across * SIZES[ctype] >= LINE and depth >= 2 * LINE
+
+
+def chunks(name: str, size: int, most: int, inside: Callable[[str, int], list[str]]) -> list[str]:
+    """Return lines for each part of a range: where it begins, and how many it has."""
+    whole = size // most
+    lines = inside("0", most) if whole == 1 else []
+    if whole > 1:
+        head = f"for (int {name} = 0; {name} < {whole * most}; {name} += {most}) {{"
+        lines = [head, *("    " + line for line in inside(name, most)), "}"]
+    if size % most:
+        lines += inside(str(whole * most), size % most)
+    return lines
+
+
+def rows_lines(strip: Strip, m: int, call: Callable[[Tile, str], str]) -> list[str]:
+    """Return the loops over tiles of rows of a strip."""
+    first, found = strip.count * strip.tile.rows, list[str]()
+    if first:
+        found = rows_loop(0, first, strip.tile.rows, partial(call, strip.tile))
+    if strip.last is not None:
+        found += rows_loop(first, m, strip.last.rows, partial(call, strip.last))
+    return found
 
 
 def rows_loop(begin: int, end: int, step: int, call: Callable[[str], str]) -> list[str]:

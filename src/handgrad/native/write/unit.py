@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 
-from handgrad.native.kernels.tiles import LETTER, Tile, flip_lines, head_lines, tile_lines
+from handgrad.native.forms import Form, Unit
+from handgrad.native.kernels.tiles import (
+    LETTER,
+    Tile,
+    flip_lines,
+    head_lines,
+    mix_lines,
+    tile_lines,
+)
 from handgrad.native.lower.array import SIZES, Array
 from handgrad.native.lower.groups import Group, grouped
 from handgrad.native.lower.stages import Stage, stages
 from handgrad.native.lower.step import Step
 from handgrad.native.lower.tree import walk
+from handgrad.native.write.apart import LONGEST, Apart
+from handgrad.native.write.finish import finishes
 from handgrad.native.write.frame import Frame
 from handgrad.native.write.memory import arena
 from handgrad.native.write.nest import Nest
@@ -27,15 +36,16 @@ KEYWORDS_TEXT = (
 KEYWORDS = set(KEYWORDS_TEXT.split())
 LOOP = """\
 /* Do steps until one's loss is no finite number; return how many were done.
-   Before each, rows of the data are copied into the batch: those that `rows` names. */
+   Before each, rows of the data are copied into the batch: those that `rows` names.
+   Those of the next step are on their way from memory meanwhile. */
 int64_t hg_run(void **slots, char *arena, const double *hyper, int64_t steps, int64_t batch,
                const int64_t *rows, int copies, const int *into, const char *const *data,
                const int64_t *bytes, double *losses) {{
-    for (int64_t step = 0; step < steps; step++) {{
+    for (int64_t step = 0; step < steps; step++, rows += batch) {{
         for (int copy = 0; copy < copies; copy++)
-            for (int64_t i = 0; i < batch; i++)
-                memcpy((char *)slots[into[copy]] + i * bytes[copy],
-                       data[copy] + rows[step * batch + i] * bytes[copy], bytes[copy]);
+            hg_gather(slots[into[copy]], data[copy], bytes[copy], rows, batch);
+        for (int copy = 0; copy < copies && step + 1 < steps; copy++)
+            hg_fetch(data[copy], bytes[copy], rows + batch, batch);
         int bad = hg_step(slots, arena, hyper + step * {hypers});
         losses[step] = ((const {ctype} *)slots[{slot}])[0];
         if (bad) return step;
@@ -43,25 +53,6 @@ int64_t hg_run(void **slots, char *arena, const double *hyper, int64_t steps, in
     return steps;
 }}
 """
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A step as C, and how it is called.
-
-    Attributes:
-        source: the text.
-        slots: the names of the tensors that it is given, in order.
-        hypers: the names of the numbers that it is given, in order.
-        arena: how many bytes of memory of its own it needs.
-        outputs: the arrays among the slots that it writes, by name.
-    """
-
-    source: str
-    slots: tuple[str, ...]
-    hypers: tuple[str, ...]
-    arena: int
-    outputs: Mapping[str, Array]
 
 
 def write_unit(step: Step, outputs: Mapping[str, Array]) -> Unit:
@@ -94,6 +85,7 @@ class Writing:
         self.offsets, self.size = arena(groups, self.home)
         self.rooms = list(self.offsets)
         self.tiles: set[Tile] = set()
+        self.apart = Apart()
         self.scratch = 0
 
     def homes(self, every: Iterable[Stage]) -> dict[Array, str]:
@@ -111,16 +103,19 @@ class Writing:
         functions = [self.function(place, group) for place, group in enumerate(self.groups)]
         head = files("handgrad.native.kernels").joinpath("runtime.h").read_text(encoding="utf-8")
         kernels = "\n".join(head_lines()) + "\n"
+        for ctype in sorted({tile.ctype for tile in self.tiles if tile.skip}):
+            kernels += "\n".join(mix_lines(ctype)) + "\n"
         for tile in sorted(self.tiles):
             kernels += "\n" + "\n".join(tile_lines(tile)) + "\n"
-        body = "\n\n".join(functions)
+        body = "\n\n".join([*filter(None, [self.apart.text()]), *functions])
         for ctype, letter in LETTER.items():
             if f"flip_{letter}(" in body:
                 kernels += "\n" + "\n".join(flip_lines(ctype)) + "\n"
         parts = [head, kernels, body, "", self.places(), self.entry_point()]
         source = "\n".join(parts)
         size = self.size + self.scratch
-        return Unit(source, self.slots, tuple(self.hypers), size, self.outputs)
+        outputs = {name: Form(array.shape, array.ctype) for name, array in self.outputs.items()}
+        return Unit(source, self.slots, tuple(self.hypers), size, outputs)
 
     def function(self, place: int, group: Group) -> str:
         """Write one group as a function."""
@@ -133,24 +128,37 @@ class Writing:
         """Write the stages of a group, inside its outer loop if it has one."""
         frame = Frame(group, self.names, group.block)
         nests = [Nest(frame, member, self.hypers, self.tiles) for member in group.members]
-        inside: list[str] = []
-        line = ""
-        for nest in nests:
-            if nest.array.line != line and len(nests) > 1:
-                line = nest.array.line
-                inside.append(f"/* {plain(line)} */")
-            inside += nest.lines()
-            self.scratch = max(self.scratch, nest.scratch)
+        nests, inner = together(nests)
+        inside = self.loops(group, frame, nests)
+        most = -(-max(nest.scratch for nest in nests) // 64) * 64
+        self.scratch = max(self.scratch, most + frame.held.bytes)
         if not group.size:
             return inside
         opening = [line for nest in nests if nest.member.collects for line in nest.clearing()]
-        for array in group.local:
+        opening += frame.held.lines(most)
+        for array in (a for a in group.local if a not in inner):
             count = math.prod(frame.dims(array))
             opening.append(f"_Alignas(64) {array.ctype} {self.names[array]}[{count}];")
         if group.block == group.size:
             return [*opening, "const int b0 = 0;", *inside]
         head = f"for (int b0 = 0; b0 < {group.size}; b0 += {group.block}) {{"
         return [*opening, head, *("    " + line for line in inside), "}"]
+
+    def loops(self, group: Group, frame: Frame, nests: list[Nest]) -> list[str]:
+        """Write the loops of a turn; where they are many, as calls of functions of their own."""
+        every = [nest.lines() for nest in nests]
+        long = len(nests) > 1 and sum(map(len, every)) > LONGEST
+        kinds = {self.names[a]: a.ctype for s in group.stages for a in (s.array, *s.sources)}
+        kinds |= {name: str(key[0]) for key, (name, *_) in frame.held.made.items()}
+        inside: list[str] = []
+        line = ""
+        for nest, lines in zip(nests, every, strict=True):
+            for text in nest.texts if len(group.members) > 1 else ():
+                if text != line:
+                    line = text
+                    inside.append(f"/* {plain(line)} */")
+            inside += [self.apart.call(lines, kinds, nest.name)] if long else lines
+        return inside
 
     def comments(self, group: Group) -> list[str]:
         """Return the lines of the program that a group comes from."""
@@ -244,6 +252,22 @@ class Writing:
             return []
         at = f"((const {array.ctype} *)slots[{self.slots.index(slot)}])[0]"
         return [f"    if (!({at} - {at} == 0)) return 1;"]
+
+
+def together(nests: list[Nest]) -> tuple[list[Nest], set[Array]]:
+    """Return nests with products made where they are read, and the arrays that go by that."""
+    found, inner = list(nests), set[Array]()
+    for place, nest in enumerate(nests):
+        array = nest.array
+        if array.kind != "reduce" or array.how != "sum" or array not in nest.frame.group.alone:
+            continue
+        users = [n for n in nests if array in n.member.stage.sources]
+        user = finishes(nest.member, [n.member for n in users], [n.member for n in nests[place:]])
+        # what has taken one product has its sums, and reads the others
+        if user is not None and users[0].given is None and users[0].take(nest):
+            found.remove(nest)
+            inner.add(array)
+    return found, inner
 
 
 def plain(text: str) -> str:

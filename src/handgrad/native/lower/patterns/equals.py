@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,6 +37,13 @@ def smooth(x: Any, target: Any, reduction: str, beta: Any) -> Any:
     if beta == 0:
         return together(far, reduction)
     return together(torch.where(far < beta, 0.5 * far * far / beta, far - 0.5 * beta), reduction)
+
+
+def gaussian(x: Any, target: Any, var: Any, full: bool, eps: float, reduction: str) -> Any:
+    """Return the negative log-likelihood of a normal distribution, without its constant or full."""
+    kept = var.clamp(min=eps)
+    each = 0.5 * (kept.log() + (x - target) ** 2 / kept)
+    return together(each + 0.5 * math.log(2 * math.pi) if full else each, reduction)
 
 
 def cross(x: Any, target: Any, weight: Any, reduction: str) -> Any:
@@ -210,6 +218,7 @@ EQUALS: dict[str, Any] = {
     "huber_loss": huber,
     "binary_cross_entropy": cross,
     "binary_cross_entropy_with_logits": cross_with_logits,
+    "gaussian_nll_loss": gaussian,
     "kl_div": divergence,
     "kl_div_log_target": divergence,
     "margin_ranking_loss": lambda input1, input2, target, margin, reduction: together(

@@ -110,7 +110,9 @@ def array_of(graph: Graph, part: Any) -> Array | None:
 
 def broadcast(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the shape that several stretch to."""
-    return tuple(torch.broadcast_shapes(*shapes)) if shapes else ()
+    rank = max(map(len, shapes), default=0)
+    whole = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(next((n for n in sizes if n != 1), 1) for sizes in zip(*whole, strict=True))
 
 
 def arranged(

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from handgrad.errors import BadInput
-from handgrad.native.lower.array import Array
+from handgrad.native.lower.array import KEPT, Array
 from handgrad.native.lower.expr import (
     Entry,
     Index,
@@ -74,23 +74,64 @@ def convolved(given: Given) -> Array:
     x, weight, groups = given["x"], given["weight"], given["groups"]
     stride, dilation = wide(given["stride"], x.ndim), wide(given["dilation"], x.ndim)
     pad = pads(given["padding"], weight, dilation)
-    kernel, out = weight.shape[2:], given.shape[2:]
-    inputs, zero = weight.shape[1], const(0, x.ctype)
+    kernel, out, inputs = weight.shape[2:], given.shape[2:], weight.shape[1]
     shape = (x.shape[0], groups, inputs * math.prod(kernel), math.prod(out))
+
+    rows = padded(given, x, kernel, stride, pad, dilation)
 
     def window(index: Index) -> Entry:
         channel, *tap = unravel(index[2], (inputs, *kernel))
-        place = at_window(unravel(index[3], out), tuple(tap), stride, pad, dilation)
+        place = at_window(unravel(index[3], out), tuple(tap), stride, [0] * len(tap), dilation)
         source = summed((index[1], inputs), (channel, 1))
-        return guarded(x, [index[0], source, *place], zero)
+        return rows.at((index[0], source, *place))
 
-    columns = given.graph.map(shape, x.ctype, window)
+    columns = given.graph.map(shape, x.ctype, window, how=KEPT)
     outputs = weight.shape[0] // groups
 
     def kernel_at(group: Entry, channel: Entry, k: Entry) -> Entry:
         return weight.at((summed((group, outputs), (channel, 1)), *unravel(k, (inputs, *kernel))))
 
     return contracted(given, columns, kernel_at, outputs, groups)
+
+
+def padded(given: Given, x: Array, kernel: Any, stride: Any, pad: Any, dilation: Any) -> Array:
+    """Return an input with zeros around it, as far as windows reach."""
+    ends = [
+        (o - 1) * s + (k - 1) * d + 1
+        for o, k, s, d in zip(given.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    if not any(pad) and all(end <= n for end, n in zip(ends, x.shape[2:], strict=True)):
+        return x
+
+    def entry(index: Index) -> Entry:
+        place = [summed((i, 1), (whole(p), -1)) for i, p in zip(index[2:], pad, strict=True)]
+        return guarded(x, [*index[:2], *place], const(0, x.ctype))
+
+    return given.graph.map((*x.shape[:2], *ends), x.ctype, entry, how=KEPT)
+
+
+def spread(given: Given, x: Array, reach: Any, stride: Any, pad: Any) -> Array:
+    """Return an input with zeros between its entries and around it, as far as windows reach.
+
+    Args:
+        given: the call.
+        x: the input.
+        reach: how far a window's last tap is from its first, along each axis.
+        stride: how far apart entries come to stand.
+        pad: how many places are left out at each end.
+    """
+    zero = const(0, x.ctype)
+    ends = [o + r for o, r in zip(given.shape[2:], reach, strict=True)]
+
+    def entry(index: Index) -> Entry:
+        met = [
+            summed((i, 1), (whole(p - r), 1)) for i, p, r in zip(index[2:], pad, reach, strict=True)
+        ]
+        hits = [apply("eq", mod(m, s), whole(0)) for m, s in zip(met, stride, strict=True)]
+        place = [floordiv(m, s) for m, s in zip(met, stride, strict=True)]
+        return select(both(*hits), guarded(x, [*index[:2], *place], zero), zero)
+
+    return given.graph.map((*x.shape[:2], *ends), x.ctype, entry, how=KEPT)
 
 
 def spread_back(given: Given) -> Array:
@@ -100,25 +141,30 @@ def spread_back(given: Given) -> Array:
     pad = wide(given["padding"], x.ndim)
     kernel, out = weight.shape[2:], given.shape[2:]
     inputs, outputs = x.shape[1] // groups, weight.shape[1]
-    zero = const(0, x.ctype)
     shape = (x.shape[0], groups, inputs * math.prod(kernel), math.prod(out))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    rows = spread(given, x, reach, stride, pad)
 
     def window(index: Index) -> Entry:
         channel, *tap = unravel(index[2], (inputs, *kernel))
-        met = [
-            summed((o, 1), (whole(p), 1), (k, -d))
-            for o, p, k, d in zip(unravel(index[3], out), pad, tap, dilation, strict=True)
+        place = [
+            summed((o, 1), (k, -d), (whole(r), 1))
+            for o, k, d, r in zip(unravel(index[3], out), tap, dilation, reach, strict=True)
         ]
-        hits = [apply("eq", mod(m, s), whole(0)) for m, s in zip(met, stride, strict=True)]
-        place = [floordiv(m, s) for m, s in zip(met, stride, strict=True)]
         source = summed((index[1], inputs), (channel, 1))
-        return select(both(*hits), guarded(x, [index[0], source, *place], zero), zero)
+        return rows.at((index[0], source, *place))
 
-    columns = given.graph.map(shape, x.ctype, window)
+    columns = given.graph.map(shape, x.ctype, window, how=KEPT)
+
+    def entry(index: Index) -> Entry:
+        own, *tap = unravel(index[2], (inputs, *kernel))
+        return weight.at((summed((index[0], inputs), (own, 1)), index[1], *tap))
+
+    # in the order that they are summed in
+    kernels = given.graph.map((groups, outputs, shape[2]), weight.ctype, entry, how=KEPT)
 
     def kernel_at(group: Entry, channel: Entry, k: Entry) -> Entry:
-        own, *tap = unravel(k, (inputs, *kernel))
-        return weight.at((summed((group, inputs), (own, 1)), channel, *tap))
+        return kernels.at((group, channel, k))
 
     return contracted(given, columns, kernel_at, outputs, groups)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from handgrad.derive import Backward
+from handgrad.derive.backward import Backward
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,31 @@ class Step:
 
     def __call__(self, values: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the output and the gradient of every leaf, by the leaf's name."""
-        given = {**self.scalars, **values}
         with torch.no_grad():
-            output, gradients = self.function(*[given[name] for name in self.inputs])
+            output, gradients = self.by_name(values)
         return output, dict(zip(self.leaves, gradients, strict=True))
 
+    def by_name(self, values: Mapping[str, Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the output and the gradients in the order of the leaves."""
+        given = {**self.scalars, **values}
+        return self.function(*[given[name] for name in self.inputs])
 
-def compile_step(backward: Backward) -> Step:
+
+def compile_step(backward: Backward, leaves: Iterable[str] | None = None) -> Step:
     """Compile a derived backward pass together with its forward pass.
 
     Sizes that the lines take from the tensors may differ from the trace's; the gradient that the
     backward pass starts from is the trace's own.
+
+    Args:
+        backward: the lines.
+        leaves: whose gradients are returned; by default those of every leaf that has one.
     """
     trace = backward.trace
     inputs = tuple([name.name for name in trace.program.inputs] + list(trace.program.scalars))
-    leaves = tuple(name for name in trace.leaves if name in trace.grads)
+    if leaves is None:
+        leaves = (name for name in trace.leaves if name in trace.grads)
+    leaves = tuple(leaves)
     gradients = "".join(f"d{name}, " for name in leaves)
     body = [
         *(line.text for line in trace.lines),

@@ -7,8 +7,8 @@ import torch
 
 import handgrad as hg
 from agree import double
+from handgrad.derive.step import compile_step
 from handgrad.models import character_mlp as seed
-from handgrad.train import compile_step
 
 
 def batch(n: int, g: torch.Generator):
