@@ -367,9 +367,9 @@ def in_vectors(variable: Entry, code: list[str], unit: int) -> list[str]:
     last = size - unit
     return [
         f"for (int at_ = 0; at_ < {size}; at_ += {unit}) {{",
-        f"    const int {name}_ = at_ < {last} ? at_ : {last};",
+        f"    const int from_ = at_ < {last} ? at_ : {last};",
         "    #pragma omp simd",
-        f"    for (int {name} = {name}_; {name} < {name}_ + {unit}; {name}++) {{",
+        f"    for (int {name} = from_; {name} < from_ + {unit}; {name}++) {{",
         *indented(indented(code)),
         "    }",
         "}",
