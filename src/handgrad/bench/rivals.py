@@ -18,6 +18,7 @@ from handgrad.errors import BadInput
 from handgrad.native.compiled import from_backward
 from handgrad.native.compilers import find_compiler
 from handgrad.native.lower.update import Rule
+from handgrad.native.making import in_lines
 from handgrad.nn import SGD
 from handgrad.trace import trace
 
@@ -36,7 +37,8 @@ class Absent(Exception):
 def native(case: Case) -> Steps:
     """Prepare the native step, as `hg.compile` makes it."""
     own = case.copies()
-    backward = derive(trace(case.model.forward, **{**case.first, **own}, wrt=list(own)))
+    traced = trace(case.model.forward, **{**case.first, **own}, wrt=list(own))
+    backward = in_lines(traced, simplified=None)
     made = from_backward(backward, own, Rule(SGD(lr=RATE)), warn=False)
     if made.backend != "native":
         raise Absent(made.note)

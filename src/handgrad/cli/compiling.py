@@ -8,10 +8,10 @@ import typer
 
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.passes import tell, traced
-from handgrad.cli.screen import show
-from handgrad.derive import derive
+from handgrad.cli.screen import show, waiting
 from handgrad.native.compiled import Compiled, from_backward
 from handgrad.native.lower.update import Rule
+from handgrad.native.making import in_lines
 from handgrad.nn import SGD
 from handgrad.render import words
 
@@ -26,9 +26,11 @@ def compile(
     debug: Debug = False,
 ) -> None:
     """Compile a training step to native code, and do one step."""
-    backward = derive(traced(target))
-    values = {name: value.clone() for name, value in backward.trace.values.items()}
-    made = from_backward(backward, values, Rule(SGD()), warn=False)
+    trace = traced(target)
+    with waiting("deriving, compiling", no_color):
+        backward = in_lines(trace, None)
+        values = {name: value.clone() for name, value in trace.values.items()}
+        made = from_backward(backward, values, Rule(SGD()), warn=False)
     loss = float(made.step())
 
     def text() -> str:

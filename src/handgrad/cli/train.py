@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +12,13 @@ import typer
 
 from handgrad.cli.folder import save_all
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say
+from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say, waiting
 from handgrad.errors import BadInput
 from handgrad.render import data as as_data
 from handgrad.render.run_files import pictures
 from handgrad.render.runs import summary
 from handgrad.render.steps import Tenths
+from handgrad.train import Moment
 from handgrad.train.durable import refuse_link
 from handgrad.train.fit import Fitted, Watcher, fit
 from handgrad.train.log import read_history
@@ -183,8 +185,10 @@ class Shown:
             from handgrad.render.bar import Bar
 
             self.bar = Bar(console(stream, no_color))
-        step = self.bar.step if self.bar else Tenths(self.write).step
-        self.watcher = Watcher(self.note, self.start, step)
+        self.step = self.bar.step if self.bar else Tenths(self.write).step
+        self.watcher = Watcher(self.note, self.start, self.moved)
+        self.wait = ExitStack()
+        self.wait.enter_context(waiting("reading the words, compiling the steps", no_color))
 
     def write(self, text: str) -> None:
         """Write text at once, unless the result is to be JSON."""
@@ -194,7 +198,16 @@ class Shown:
 
     def start(self, text: str) -> None:
         """Say what is about to be trained."""
+        self.wait.close()
         self.write("\n".join(text.split("; ")) + "\n")
+
+    def moved(self, moment: Moment) -> None:
+        """Show a step; after the last one the losses are measured."""
+        self.step(moment)
+        if moment.step == moment.steps:
+            if self.bar:
+                self.bar.close()
+            self.wait.enter_context(waiting("measuring the losses", self.no_color))
 
     def note(self, text: str) -> None:
         """Say what one should know; with JSON that is in the result."""
@@ -204,6 +217,7 @@ class Shown:
 
     def close(self) -> None:
         """Leave the screen in order."""
+        self.wait.close()
         if self.bar:
             self.bar.close()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from handgrad.native.asked import Asked
 
 FORMAT = "2"  # changes when what is kept does
-SHORT = 40  # backward lines that are simplified unasked
+SHORT = 80  # backward lines that are simplified unasked
 
 
 def leaves_of(traced: Trace) -> tuple[str, ...]:

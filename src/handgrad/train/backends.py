@@ -10,10 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from handgrad.derive import Backward, derive
+from handgrad.derive import Backward
 from handgrad.native.compiled import from_backward
 from handgrad.native.engines import Eager
 from handgrad.native.lower.update import Rule, slot
+from handgrad.native.making import in_lines
 from handgrad.nn.optimisers import Optimiser
 from handgrad.trace import Trace
 from handgrad.train.optimise import optimiser
@@ -99,7 +100,7 @@ def backend_for(
         settings: name the backend and the optimiser.
     """
     own = {name: tensor.detach().clone() for name, tensor in parameters.items()}
-    backward = derive(trace)
+    backward = in_lines(trace, simplified=None)
     rule = Rule(optimiser(settings), settings.clip or None)
     if settings.backend == "native":
         return native(backward, own, rule)
