@@ -8,7 +8,9 @@ import handgrad as hg
 from handgrad.bench.models import MODELS, case
 from handgrad.native.bind import Bound
 from handgrad.native.build import build
+from handgrad.native.cpu import vectors
 from handgrad.native.forms import Form
+from handgrad.native.kernels.dots import dot_tiles, halves
 from handgrad.native.lower.array import Graph
 from handgrad.native.lower.expr import apply, axes_of, var
 from handgrad.native.lower.step import Step
@@ -101,6 +103,56 @@ def test_copies_of_operands_are_made_once_before_the_loop():
     begins = source.index("for (int b0")
     assert "held0_ = (void *)" in source
     assert source.index("held0_ = (void *)") < source.index("for (int b0", begins)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(32, 30, 200), (33, 29, 184), (5, 7, 160)])
+def test_operands_that_both_run_along_the_sums_are_not_copied(size, dtype):
+    m, n, depth = size
+    source = agrees(m, n, depth * 4 // dtype.itemsize, "B", dtype)
+    assert "dot_" in source
+    assert "flip_" not in source
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(32, 33, 200), (37, 17, 184), (61, 81, 96)])
+def test_last_columns_are_summed_along_the_rows_of_the_left_operand(size, dtype):
+    source = agrees(*size, "", dtype)
+    assert "dot_" in source
+    assert "tile_" in source
+
+
+@pytest.mark.parametrize(("unit", "lane"), [(2, 2), (4, 2), (4, 4), (8, 2), (8, 4), (16, 4)])
+@pytest.mark.parametrize("many", [1, 2, 3, 4, 5, 7])
+def test_partial_sums_are_joined_in_order(unit, lane, many):
+    count = min(many, unit)
+    found = [[100 * k + j for j in range(unit)] for k in range(count)]
+    truth = [sum(each) for each in found]
+    span = 1
+    while span < unit:
+        orders = [[int(j) for j in text.split(", ")] for text in halves(span, unit, lane)]
+        last = len(found) - 1
+        pairs = [found[k] + found[min(k + 1, last)] for k in range(0, last + 1, 2)]
+        found = [[p[i] + p[j] for i, j in zip(*orders, strict=True)] for p in pairs]
+        span *= 2
+    assert found[0][:count] == truth
+
+
+def test_no_cut_needs_more_registers_than_there_are():
+    for m, n in [(32, 30), (3, 200), (1, 1), (64, 7)]:
+        made = set()
+        for tile, rows, columns in dot_tiles("float", m, n, 64):
+            assert tile.rows * tile.wide + min(tile.rows, tile.wide) < vectors().count
+            places = {
+                (i, j)
+                for row in rows
+                for column in columns
+                for i in range(row, row + tile.rows)
+                for j in range(column, column + tile.wide)
+            }
+            assert not made & places
+            made |= places
+        assert len(made) == m * n
 
 
 def windows(x, K1, K2, K3, y):

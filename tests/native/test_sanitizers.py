@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.native, pytest.mark.slow, pytest.mark.timeout(3000)]
-SUITE = ["test_table.py", "test_compile.py", "test_programs.py", "test_fused.py", "test_products.py"]
+SUITE = [
+    "test_table.py",
+    "test_compile.py",
+    "test_programs.py",
+    "test_fused.py",
+    "test_products.py",
+]
 
 
 @pytest.mark.parametrize("name", SUITE)

@@ -44,6 +44,7 @@ class Tile:
         part: how many entries of the last vector are stored; 0 is all of them.
         skip: how many entries of the first vector stay as they were.
         finish: what is stored.
+        dot: its vectors run along what is summed, and `wide` counts columns.
     """
 
     ctype: str
@@ -52,6 +53,7 @@ class Tile:
     part: int = 0
     skip: int = 0
     finish: Finish = Finish()
+    dot: bool = False
 
     @property
     def name(self) -> str:
@@ -59,7 +61,8 @@ class Tile:
         part = f"_{self.part}" if self.part else ""
         skip = f"_from{self.skip}" if self.skip else ""
         end = f"_{self.finish.name}" if self.finish.name else ""
-        return f"tile_{LETTER[self.ctype]}{self.rows}x{self.wide}{part}{skip}{end}"
+        kind = "dot" if self.dot else "tile"
+        return f"{kind}_{LETTER[self.ctype]}{self.rows}x{self.wide}{part}{skip}{end}"
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,9 @@ KEEP = """\
 #define KEEP(x) __asm__("" : "+w"(x))
 #else
 #define KEEP(x)
-#endif"""
+#endif
+/* what was read before is read again, so that no register holds it through the tiles */
+#define AGAIN __asm__ volatile("" ::: "memory")"""
 
 
 MIX = """\

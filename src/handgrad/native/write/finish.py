@@ -53,6 +53,22 @@ class Finishing:
         ]
         return ", ".join([*places, *self.numbers]) or "0"
 
+    def one_by_one(self, ctype: str, made: str, row: str, column: str) -> tuple[list[str], str]:
+        """Return declarations in C, and an entry that is made of them.
+
+        Args:
+            ctype: the type of the entries.
+            made: the sum.
+            row: its row.
+            column: its column.
+        """
+        found = [f"const {ctype} made = {made};"]
+        for k, ((text, step), along) in enumerate(zip(self.places, self.finish.along, strict=True)):
+            place = f"{text} + {step} * {row}" + (f" + {column}" if along else "")
+            found.append(f"const {ctype} x{k} = *({place});")
+        found += [f"const {ctype} s{k} = {text};" for k, text in enumerate(self.numbers)]
+        return found, self.finish.text
+
 
 @dataclass(frozen=True)
 class Site:

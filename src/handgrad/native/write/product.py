@@ -6,10 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from handgrad.native.kernels.tiles import Strip, Tile, best_rows, lanes, strips
+from handgrad.native.kernels.tiles import Strip, Tile, lanes, strips
 from handgrad.native.lower.array import SIZES
 from handgrad.native.lower.expr import Entry, is_float, summed, var
 from handgrad.native.lower.tree import substitute
+from handgrad.native.write.dotted import (
+    columns_lines,
+    dotted,
+    edge_of,
+    flipped_edge,
+    is_faster,
+    runs_along,
+)
 from handgrad.native.write.finish import Finishing
 from handgrad.native.write.frame import collapsed, divisor, step_of
 from handgrad.native.write.panels import (
@@ -24,6 +32,7 @@ from handgrad.native.write.panels import (
     panel_lines,
     runs,
 )
+from handgrad.native.write.turns import chunks, rows_lines, with_rows
 
 LEAST = 2 * 8 * 8  # products below this are not worth a tile
 MANY = 64  # rows that make a copy of the right operand worth its while
@@ -200,6 +209,14 @@ class ProductWriter:
             return self.in_blocks(far)
         exact = not p.more and not copied  # a copy has whole vectors
         found = strips(self.ctype, self.m, n, self.depth, whole=exact)
+        if not p.more and self.finishing is None and runs_along(self.a, self.depth, self.ctype):
+            lines = self.along(found, copied)
+            if lines:
+                return lines
+        if not p.more and not copied and self.a.step == 1 and self.finishing is not None:
+            lines = self.with_flipped_edge(self.finishing)
+            if lines:
+                return lines
         if not copied:
             return self.tiled(found, self.m, self.depth, self.a, (self.b.text, self.b.step), self.c)
         self.scratch = panel_bytes(n, self.depth, self.ctype)
@@ -207,6 +224,60 @@ class ProductWriter:
             f"{self.ctype} *restrict pack_ = (void *)scratch;",
             *panel_lines("pack_", self.b, n, self.depth, found, self.ctype),
             *self.tiled(found, self.m, self.depth, self.a, ("pack_", 0), self.c),
+        ]
+
+    def along(self, found: Sequence[Strip], copied: bool) -> list[str]:
+        """Return the loops of tiles whose vectors run along the sums; none if others are faster.
+
+        Args:
+            found: the others.
+            copied: whether these want a copy of the right operand.
+        """
+        b, many = self.b, (self.m, self.n, self.depth)
+        if copied:
+            if b.step != 1 or not is_faster(found, *many, self.ctype):
+                return []
+            columns = Source(b.text, b.across, 1)
+            return dotted(self.a, columns, self.c, many, self.ctype, self.tiles)
+        edge = edge_of(*many, self.ctype)
+        if not edge:
+            return []
+        whole = self.n - edge
+        self.scratch = edge * self.depth * SIZES[self.ctype]
+        inner = strips(self.ctype, self.m, whole, self.depth, whole=True)
+        last = replace(self.c, text=f"{self.c.text} + {whole}")
+        copy, size = Source("pack_", self.depth, 1), (self.m, edge, self.depth)
+        return [
+            *self.tiled(inner, self.m, self.depth, self.a, (b.text, b.step), self.c),
+            f"{self.ctype} *restrict pack_ = (void *)scratch;",
+            *columns_lines("pack_", b, whole, edge, self.depth),
+            *dotted(self.a, copy, last, size, self.ctype, self.tiles),
+        ]
+
+    def with_flipped_edge(self, finishing: Finishing) -> list[str]:
+        """Return the loops of tiles, the last columns with vectors along rows; none if slower."""
+        edge, found = flipped_edge(self.m, self.n, self.depth, self.ctype)
+        if not edge:
+            return []
+        whole, a, b, c = self.n - edge, self.a, self.b, self.c
+        self.scratch = edge * self.m * SIZES[self.ctype]
+        inner = strips(self.ctype, self.m, whole, self.depth, whole=True)
+        lines = self.tiled(inner, self.m, self.depth, a, (b.text, b.step), c)
+        sums = replace(self, finishing=None)
+        left, flipped = Source(f"{b.text} + {whole}", 1, b.step), Source("pack_", self.m, 1)
+        column = f"({whole} + c_)"
+        opening, text = finishing.one_by_one(self.ctype, f"pack_[{self.m} * c_ + m_]", "m_", column)
+        return [
+            f"{self.ctype} *restrict pack_ = (void *)scratch;",
+            *sums.tiled(found, edge, self.depth, left, (a.text, a.across), flipped),
+            "AGAIN;",
+            *lines,
+            "AGAIN;",
+            f"for (int m_ = 0; m_ < {self.m}; m_++)",
+            f"    for (int c_ = 0; c_ < {edge}; c_++) {{",
+            *("        " + line for line in opening),
+            f"        ({c.text})[{c.step} * m_ + {column}] = {text};",
+            "    }",
         ]
 
     def at_once(self) -> bool:
@@ -334,45 +405,6 @@ class ProductWriter:
         )
 
 
-def with_rows(strip: Strip, m: int, depth: int) -> Strip:
-    """Return the tiles of a strip's columns for so many rows."""
-    wide = strip.tile.wide
-    _, rows = best_rows(m, wide, depth)
-    count = -(-m // rows)
-    small = count * rows - m
-    last = replace(strip.tile, rows=rows - 1) if small else None
-    return replace(strip, tile=replace(strip.tile, rows=rows), count=count - small, last=last)
-
-
 def far_apart(a: Source, depth: int, ctype: str) -> bool:
     """Tell whether a left operand's rows stand side by side, and what is summed far apart."""
     return a.step == 1 and a.across * SIZES[ctype] >= LINE and depth >= 2 * LINE
-
-
-def chunks(name: str, size: int, most: int, inside: Callable[[str, int], list[str]]) -> list[str]:
-    """Return lines for each part of a range: where it begins, and how many it has."""
-    whole = size // most
-    lines = inside("0", most) if whole == 1 else []
-    if whole > 1:
-        head = f"for (int {name} = 0; {name} < {whole * most}; {name} += {most}) {{"
-        lines = [head, *("    " + line for line in inside(name, most)), "}"]
-    if size % most:
-        lines += inside(str(whole * most), size % most)
-    return lines
-
-
-def rows_lines(strip: Strip, m: int, call: Callable[[Tile, str], str]) -> list[str]:
-    """Return the loops over tiles of rows of a strip."""
-    first, found = strip.count * strip.tile.rows, list[str]()
-    if first:
-        found = rows_loop(0, first, strip.tile.rows, partial(call, strip.tile))
-    if strip.last is not None:
-        found += rows_loop(first, m, strip.last.rows, partial(call, strip.last))
-    return found
-
-
-def rows_loop(begin: int, end: int, step: int, call: Callable[[str], str]) -> list[str]:
-    """Return a loop over tiles of rows, or the call itself where there is one."""
-    if end - begin == step:
-        return [call(str(begin))]
-    return [f"for (int m_ = {begin}; m_ < {end}; m_ += {step}) {{", f"    {call('m_')}", "}"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from handgrad.native.forms import Form, Unit
+from handgrad.native.kernels.dots import dot_lines
 from handgrad.native.kernels.tiles import (
     LETTER,
     Tile,
@@ -103,10 +104,10 @@ class Writing:
         functions = [self.function(place, group) for place, group in enumerate(self.groups)]
         head = files("handgrad.native.kernels").joinpath("runtime.h").read_text(encoding="utf-8")
         kernels = "\n".join(head_lines()) + "\n"
-        for ctype in sorted({tile.ctype for tile in self.tiles if tile.skip}):
+        for ctype in sorted({tile.ctype for tile in self.tiles if tile.skip or tile.dot}):
             kernels += "\n".join(mix_lines(ctype)) + "\n"
         for tile in sorted(self.tiles):
-            kernels += "\n" + "\n".join(tile_lines(tile)) + "\n"
+            kernels += "\n" + "\n".join((dot_lines if tile.dot else tile_lines)(tile)) + "\n"
         body = "\n\n".join([*filter(None, [self.apart.text()]), *functions])
         for ctype, letter in LETTER.items():
             if f"flip_{letter}(" in body:
