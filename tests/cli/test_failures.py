@@ -290,3 +290,11 @@ def test_the_installed_command_gives_its_exit_code_to_the_shell(tmp_path):
     assert done.returncode == 3
     assert done.stdout == ""
     assert done.stderr.startswith(f"{path}:1: SyntaxError: '(' was never closed\n    loss = (\n")
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "handgrad", "nope"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("handgrad: No such command 'nope'")

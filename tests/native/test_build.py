@@ -102,6 +102,16 @@ def test_a_compiler_that_fails_says_why():
     assert "error" in caught.value.why
 
 
+def test_the_ziglang_wheel_where_there_is_no_compiler(monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("handgrad.native.compilers.find_spec", lambda name: name == "ziglang")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.17.1")
+    found = find_compiler()
+    assert found.command == (sys.executable, "-m", "ziglang", "cc")
+    assert found.identity == "ziglang 0.17.1"
+
+
 def test_a_compiler_that_is_named_and_not_there(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler-here")
     with pytest.raises(CannotBuild, match="no-such-compiler-here is not to be found"):
