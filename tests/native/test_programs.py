@@ -96,3 +96,14 @@ def test_every_example(path):
     for name, gradient in gradients.items():
         truth = trace.grads[name]
         assert distance(gradient, truth, max(float(truth.abs().max()), 1e-3)) < 2e-5, name
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 7, 8, 11, 16])
+def test_a_sum_of_what_is_read_backwards(size):
+    def forward(x):
+        return (x.flip(1) * 4.5).sum() + (x.flip(0) ** 2).mean()
+
+    x = torch.randn(3, size, dtype=torch.float64, requires_grad=True)
+    trace = hg.trace(forward, x=x)
+    loss, _ = native_gradients(trace)
+    assert distance(loss, trace.values[trace.output], 1.0) < 1e-12

@@ -186,19 +186,30 @@ class Nest:
         self, outer: list[Entry], over: list[Entry], inner: Entry | None, body: Entry, target: Entry
     ) -> list[str]:
         """Write a reduction whose innermost loop collects into one variable."""
+        ctype, how = self.array.ctype, self.array.how
+        inside = self.collected(over, inner, body)
+        checked = how in ("max", "min") and is_float(ctype)
+        opening = [f"{ctype} sum_ = {self.start()};"] + (["int nan_ = 0;"] if checked else [])
+        closing = [
+            f"{self.name}[{self.writer().text(target)}] = {'nan_ ? NAN : ' if checked else ''}sum_;"
+        ]
+        return nested(outer, block([*opening, *inside, *closing], outer))
+
+    def collected(self, over: list[Entry], inner: Entry | None, body: Entry) -> list[str]:
+        """Return the loops that collect into one variable.
+
+        One is always marked as a reduction: what gcc 12 makes of others, unasked and in order, is
+        wrong where an array is read backwards.
+        """
         writer = self.writer()
         code = writer.statements([body])
         value, ctype, how = writer.text(body), self.array.ctype, self.array.how
         code += collecting("sum_", value, how, ctype)
         checked = how in ("max", "min") and is_float(ctype)
         clause = f"reduction({REDUCERS[how]}:sum_)" + (" reduction(|:nan_)" if checked else "")
-        inside = innermost(inner if inner in over else None, code, simd=True, clause=clause)
-        inside = nested([v for v in over if v is not inner], inside)
-        opening = [f"{ctype} sum_ = {self.start()};"] + (["int nan_ = 0;"] if checked else [])
-        closing = [
-            f"{self.name}[{self.writer().text(target)}] = {'nan_ ? NAN : ' if checked else ''}sum_;"
-        ]
-        return nested(outer, block([*opening, *inside, *closing], outer))
+        marked = inner if inner in over else next(reversed(over), None)
+        inside = innermost(marked, code, simd=True, clause=clause)
+        return nested([v for v in over if v is not marked], inside)
 
     def in_place(
         self,
@@ -211,6 +222,8 @@ class Nest:
     ) -> list[str]:
         """Write a reduction that collects where its result stands, along its own axis."""
         along, how = inner in outer, self.array.how
+        if not along and over and how in ("sum", "prod"):
+            return self.added_up(outer, over, inner, body, target, fresh)
         if along and how == "sum":
             over, body = by_fours(over, body)
         writer = self.writer()
@@ -227,6 +240,28 @@ class Nest:
             return nested(rest, sum_)
         clear = [f"{self.name}[{self.writer().text(target)}] = {self.start()};"]
         return nested(rest, [*innermost(inner if along else None, clear, simd=True), *sum_])
+
+    def added_up(
+        self,
+        outer: list[Entry],
+        over: list[Entry],
+        inner: Entry | None,
+        body: Entry,
+        target: Entry,
+        fresh: bool,
+    ) -> list[str]:
+        """Write a sum or product that is collected in one variable, then joined to its result."""
+        how, ctype = self.array.how, self.array.ctype
+        start, sign = ("0", "+") if how == "sum" else ("1", "*")
+        spot = f"{self.name}[{self.writer().text(target)}]"
+        clear = [f"{spot} = {self.start()};"] if fresh else []
+        lines = [
+            *clear,
+            f"{ctype} sum_ = {start};",
+            *self.collected(over, inner, body),
+            f"{spot} {sign}= sum_;",
+        ]
+        return nested(outer, block(lines, outer))
 
     def clearing(self) -> list[str]:
         """Return what sets the result of a collecting stage to its start, before the loop."""
