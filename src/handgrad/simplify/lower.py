@@ -63,6 +63,7 @@ class Lowering:
         if isinstance(expr, Name):
             return self.name(expr)
         if id(expr) not in self.memo:
+            self.sizes.kept.append(expr)  # so that its id stays its own
             self.memo[id(expr)] = self.fresh(expr)
         return self.memo[id(expr)]
 
