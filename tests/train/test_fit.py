@@ -222,8 +222,10 @@ def kill_often(given: dict, folder: Path, times: int) -> None:
     while count < times:
         runs += 1
         run = folder / str(runs)
-        while killed(run, given, rng.uniform(0, longest)):
+        patience = longest  # it grows: a machine that has become slower never gets to its steps else
+        while killed(run, given, rng.uniform(0, patience)):
             count += 1
+            patience *= 1.05
             if (run / "checkpoints" / "LATEST").exists():
                 assert not [each for each in loaded_notes(run) if "LATEST" not in each]
         assert_same(folder / "unbroken", run)
