@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import handgrad as hg
+from handgrad.native.lower.step import lower_step
+from handgrad.native.write.unit import write_unit
 from handgrad.trace.files import trace_file
 from native.against import distance, native_gradients
 from strategies import random_forward
@@ -100,10 +102,20 @@ def test_every_example(path):
 
 @pytest.mark.parametrize("size", [3, 4, 5, 7, 8, 11, 16])
 def test_a_sum_of_what_is_read_backwards(size):
-    def forward(x):
-        return (x.flip(1) * 4.5).sum() + (x.flip(0) ** 2).mean()
+    def forward(x, w):
+        inside = x / (x**2 + 1)
+        return (inside.flip(1) * 4.5).mean() + (w.flip(0, 1) * 2.5).sum()
 
-    x = torch.randn(3, size, dtype=torch.float64, requires_grad=True)
-    trace = hg.trace(forward, x=x)
+    x, w = (torch.randn(3, size, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    trace = hg.trace(forward, x=x, w=w)
     loss, _ = native_gradients(trace)
     assert distance(loss, trace.values[trace.output], 1.0) < 1e-12
+
+
+def test_every_sum_is_marked_as_one():
+    w = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
+    trace = hg.trace(lambda w: (w[:, 0].flip(0) * 2).sum(), w=w)
+    step = lower_step(hg.derive(trace), ("w",))
+    head, _, rest = write_unit(step, {"loss": step.output}).source.partition("sum_ += ")
+    assert rest
+    assert "reduction(+:sum_)" in "".join(head.splitlines(keepends=True)[-3:])

@@ -222,9 +222,7 @@ def kill_often(given: dict, folder: Path, times: int) -> None:
     while count < times:
         runs += 1
         run = folder / str(runs)
-        patience = (
-            longest  # it grows: a machine that has become slower never gets to its steps else
-        )
+        patience = longest  # it grows: on a slower machine no run would get to its steps
         while killed(run, given, rng.uniform(0, patience)):
             count += 1
             patience *= 1.05

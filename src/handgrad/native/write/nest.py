@@ -186,30 +186,31 @@ class Nest:
         self, outer: list[Entry], over: list[Entry], inner: Entry | None, body: Entry, target: Entry
     ) -> list[str]:
         """Write a reduction whose innermost loop collects into one variable."""
-        ctype, how = self.array.ctype, self.array.how
         inside = self.collected(over, inner, body)
-        checked = how in ("max", "min") and is_float(ctype)
-        opening = [f"{ctype} sum_ = {self.start()};"] + (["int nan_ = 0;"] if checked else [])
-        closing = [
-            f"{self.name}[{self.writer().text(target)}] = {'nan_ ? NAN : ' if checked else ''}sum_;"
-        ]
+        opening = [f"{self.array.ctype} sum_ = {self.start()};"]
+        opening += ["int nan_ = 0;"] if self.meets_nan else []
+        value = "nan_ ? NAN : sum_" if self.meets_nan else "sum_"
+        closing = [f"{self.name}[{self.writer().text(target)}] = {value};"]
         return nested(outer, block([*opening, *inside, *closing], outer))
 
-    def collected(self, over: list[Entry], inner: Entry | None, body: Entry) -> list[str]:
-        """Return the loops that collect into one variable.
+    @property
+    def meets_nan(self) -> bool:
+        """Tell whether NaN is looked for: no comparison finds it."""
+        return self.array.how in ("max", "min") and is_float(self.array.ctype)
 
-        One is always marked as a reduction: what gcc 12 makes of others, unasked and in order, is
-        wrong where an array is read backwards.
+    def collected(self, over: list[Entry], inner: Entry | None, body: Entry) -> list[str]:
+        """Return the loops that collect into one variable, the innermost marked as a reduction.
+
+        What gcc 12 makes of others, unasked and in order, is wrong where an array is read backwards.
         """
         writer = self.writer()
         code = writer.statements([body])
         value, ctype, how = writer.text(body), self.array.ctype, self.array.how
         code += collecting("sum_", value, how, ctype)
-        checked = how in ("max", "min") and is_float(ctype)
-        clause = f"reduction({REDUCERS[how]}:sum_)" + (" reduction(|:nan_)" if checked else "")
-        marked = inner if inner in over else next(reversed(over), None)
-        inside = innermost(marked, code, simd=True, clause=clause)
-        return nested([v for v in over if v is not marked], inside)
+        clause = f"reduction({REDUCERS[how]}:sum_)"
+        clause += " reduction(|:nan_)" if self.meets_nan else ""
+        inside = innermost(inner, code, simd=True, clause=clause)
+        return nested([v for v in over if v is not inner], inside)
 
     def in_place(
         self,
@@ -221,47 +222,44 @@ class Nest:
         fresh: bool,
     ) -> list[str]:
         """Write a reduction that collects where its result stands, along its own axis."""
-        along, how = inner in outer, self.array.how
-        if not along and over and how in ("sum", "prod"):
-            return self.added_up(outer, over, inner, body, target, fresh)
+        along = inner in outer
+        rest = [v for v in outer if v is not inner]
+        if not along and over and self.array.how in ("sum", "prod"):
+            lines = block(self.added_up(over, inner, body, target), rest)
+        else:
+            lines = self.stored_at_once(over, inner, body, target, along)
+        if not fresh:
+            return nested(rest, lines)
+        clear = [f"{self.name}[{self.writer().text(target)}] = {self.start()};"]
+        return nested(rest, [*innermost(inner if along else None, clear, simd=True), *lines])
+
+    def stored_at_once(
+        self, over: list[Entry], inner: Entry | None, body: Entry, target: Entry, along: bool
+    ) -> list[str]:
+        """Write the loops that join every value to the result where that stands."""
+        how = self.array.how
         if along and how == "sum":
             over, body = by_fours(over, body)
         writer = self.writer()
         code = writer.statements([body, target])
         spot = f"{self.name}[{writer.text(target)}]"
         if how in ("sum", "prod"):
-            code.append(f"{spot} {'+' if how == 'sum' else '*'}= {writer.text(body)};")
+            code.append(f"{spot} {REDUCERS[how]}= {writer.text(body)};")
         else:
             suffix = {"float": "f", "double": ""}.get(self.array.ctype, "_whole")
             code.append(f"{spot} = hg_{how}{suffix}({spot}, {writer.text(body)});")
-        sum_ = nested([v for v in over if v is not inner], innermost(inner, code, simd=along))
-        rest = [v for v in outer if v is not inner]
-        if not fresh:
-            return nested(rest, sum_)
-        clear = [f"{self.name}[{self.writer().text(target)}] = {self.start()};"]
-        return nested(rest, [*innermost(inner if along else None, clear, simd=True), *sum_])
+        return nested([v for v in over if v is not inner], innermost(inner, code, simd=along))
 
     def added_up(
-        self,
-        outer: list[Entry],
-        over: list[Entry],
-        inner: Entry | None,
-        body: Entry,
-        target: Entry,
-        fresh: bool,
+        self, over: list[Entry], inner: Entry | None, body: Entry, target: Entry
     ) -> list[str]:
         """Write a sum or product that is collected in one variable, then joined to its result."""
-        how, ctype = self.array.how, self.array.ctype
-        start, sign = ("0", "+") if how == "sum" else ("1", "*")
         spot = f"{self.name}[{self.writer().text(target)}]"
-        clear = [f"{spot} = {self.start()};"] if fresh else []
-        lines = [
-            *clear,
-            f"{ctype} sum_ = {start};",
+        return [
+            f"{self.array.ctype} sum_ = {self.start()};",
             *self.collected(over, inner, body),
-            f"{spot} {sign}= sum_;",
+            f"{spot} {REDUCERS[self.array.how]}= sum_;",
         ]
-        return nested(outer, block(lines, outer))
 
     def clearing(self) -> list[str]:
         """Return what sets the result of a collecting stage to its start, before the loop."""
