@@ -201,7 +201,7 @@ class Nest:
     def collected(self, over: list[Entry], inner: Entry | None, body: Entry) -> list[str]:
         """Return the loops that collect into one variable, the innermost marked as a reduction.
 
-        What gcc 12 makes of others, unasked and in order, is wrong where an array is read backwards.
+        What gcc 12 makes of others, unasked and in order, is wrong for arrays read backwards.
         """
         writer = self.writer()
         code = writer.statements([body])
