@@ -206,7 +206,8 @@ class Line:
 class Program:
     """Lines in order, the tensors and scalars they read from outside, and the name they end in.
 
-    `sizes` tells which scalars the user's code took from a shape: `{"n": "x.shape[0]"}`.
+    `sizes` tells which scalars the user's code took from a shape: `{"n": "x.shape[0]"}`;
+    `externals` are functions and classes of the user's that a line calls.
     """
 
     lines: tuple[Line, ...]
@@ -214,6 +215,7 @@ class Program:
     scalars: Mapping[str, Any]
     output: str
     sizes: Mapping[str, str] = field(default_factory=dict[str, str])
+    externals: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def operands(arg: Arg) -> Iterator[Expr]:

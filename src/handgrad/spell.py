@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from handgrad.ir import Arg, Call, Item, Name, Param, Static
@@ -195,14 +196,18 @@ def literal(value: Any) -> str:
     Raises:
         ValueError: the value has no text that gives it back.
     """
+    if isinstance(value, np.generic):
+        value = value.item()  # a number is written as Python's own
     if isinstance(value, bool | int | str | None | type(...)):
         return "..." if value is ... else repr(value)
     if isinstance(value, float):
         if math.isinf(value) or math.isnan(value):
             return f"float('{value}')"
         return re.sub(r"e([+-])0+", r"e\1", repr(value))  # 1e-5, not 1e-05
-    if isinstance(value, torch.dtype | torch.device):
-        return str(value) if isinstance(value, torch.dtype) else f"'{value}'"
+    if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
+        return str(value)
+    if isinstance(value, torch.device):
+        return f"'{value}'"
     if isinstance(value, slice):
         start, stop = ("" if part is None else literal(part) for part in (value.start, value.stop))
         step = "" if value.step is None else f":{literal(value.step)}"

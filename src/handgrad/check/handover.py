@@ -24,8 +24,8 @@ from handgrad.spell import literal, spell
 from handgrad.threads import threads_for
 from handgrad.trace import Trace
 from handgrad.trace.foreign import foreign_call
-from handgrad.trace.recorder import Value
 from handgrad.trace.replay import gradients, replay, same
+from handgrad.trace.values import Value
 
 MOST_LINES = 20_000
 MOST_NODES = 200_000

@@ -86,7 +86,8 @@ class Backward:
         Returns:
             Every cotangent by name: `{"dh": tensor, ...}`.
         """
-        scope: dict[str, Any] = {"torch": torch, "F": F, **self.trace.program.scalars}
+        program = self.trace.program
+        scope: dict[str, Any] = {"torch": torch, "F": F, **program.scalars, **program.externals}
         scope |= self.trace.values if values is None else values
         scope[self.start] = self.trace.upstream
         with torch.no_grad():

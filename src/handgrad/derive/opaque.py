@@ -6,16 +6,24 @@ from typing import Any
 
 import torch
 
-from handgrad.ir import Call, Expr, Item, Name, Op, Param, Spelling, names, operands
+from handgrad.ir import Call, Item, Name, Op, Param, Spelling, names, operands
 from handgrad.ops.term import Term
 from handgrad.spell import spell
 
 
 def opaque_vjp(call: Call, param: str, dy: Any) -> Term | tuple[Term | None, ...]:
-    """Return the gradient of one operand as a call of `torch.func.vjp` on its op alone."""
+    """Return the gradient of one operand as a call of autograd on its op alone.
+
+    Args:
+        call: the op's call.
+        param: the operand.
+        dy: the cotangent of its result; of several results a tuple, None where none arrived.
+    """
     arg = call.args[param]
     if isinstance(arg, tuple):
-        return tuple(one_vjp(call, param, place, dy) for place, _ in enumerate(operands(arg)))
+        parts = enumerate(operands(arg))
+        floats = [x.dtype.is_floating_point for x in operands(arg)]
+        return tuple(one_vjp(call, param, k, dy) if floats[k] else None for k, _ in parts)
     return one_vjp(call, param, None, dy)
 
 
@@ -27,15 +35,32 @@ def one_vjp(call: Call, param: str, place: int | None, dy: Any) -> Term:
     inner = next(n for n in ("z", "z_", "z__", "z___") if n not in taken)
     variable = Name(inner, x.shape, x.dtype)
     swapped = variable if place is None else swap(arg, place, variable)
-    function: Expr = Call(call.op, {**call.args, param: swapped}, call.outputs)
-    if call.op.several or isinstance(dy, tuple):
-        place_of_dy, dy = next((k, d) for k, d in enumerate(dy) if d is not None)
-        function = Item(function, place_of_dy)
-    text = f"torch.func.vjp(lambda {inner}: {braced(spell(function))}, {{x}})[1]({{dy}})[0]"
+    function = Call(call.op, {**call.args, param: swapped}, call.outputs)
+    cotangents = dict(enumerate(dy)) if isinstance(dy, tuple) else {0: dy}
+    arrived = {k: each for k, each in cotangents.items() if each is not None}
+    body = braced(results(function, list(arrived)))
+    given = ", ".join(f"{{dy{k}}}" for k in arrived)
+    given = given if len(arrived) == 1 else f"({given})"
+    text = f"torch.autograd.functional.vjp(lambda {inner}: {body}, {{x}}, {given})[1]"
     others = {f"read{k}": Name(n.name, n.shape, n.dtype) for k, n in enumerate(named(call))}
-    spelling = Spelling(text, "template", text, (Param("x"), Param("dy")), None, missing)
-    op = Op(f"autograd of {call.op.name}", (spelling,), foreign=True)
-    return Term(Call(op, {"x": x, "dy": dy.expr, **others}, ((x.shape, x.dtype),)))
+    params = (Param("x"), *(Param(f"dy{k}") for k in arrived))
+    spelling = Spelling(text, "template", text, params, None, missing)
+    which = param if place is None else f"{param}[{place}]"
+    op = Op(f"autograd of {call.op.name}, {which}", (spelling,), foreign=True)
+    args = {"x": x, **{f"dy{k}": each.expr for k, each in arrived.items()}, **others}
+    return Term(Call(op, args, ((x.shape, x.dtype),)))
+
+
+def results(function: Call, places: list[int]) -> str:
+    """Spell the results of a call that have a cotangent."""
+    text = spell(function)
+    if not function.op.several:
+        return text
+    if len(places) == 1:
+        return spell(Item(function, places[0]))
+    if len(places) == len(function.outputs):
+        return f"tuple({text})"
+    return f"tuple({text}[k] for k in {tuple(places)})"
 
 
 def swap(arg: Any, place: int, variable: Name) -> Any:

@@ -65,7 +65,8 @@ class Rounding:
 def values_of(backward: Backward) -> dict[str, Any]:
     """Return what the lines of a backward pass may read."""
     trace = backward.trace
-    found = {"torch": torch, "F": F, **trace.program.scalars, **trace.values}
+    program = trace.program
+    found = {"torch": torch, "F": F, **program.scalars, **program.externals, **trace.values}
     return {**found, backward.start: trace.upstream}
 
 

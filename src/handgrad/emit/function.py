@@ -32,7 +32,7 @@ from handgrad.ir import Line
 from handgrad.simplify import simplify
 from handgrad.threads import threads_for
 from handgrad.trace import Trace, trace
-from handgrad.trace.recorder import Note
+from handgrad.trace.values import Note
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def once_only(backward: Backward, saved: tuple[str, ...]) -> str:
     if inner:
         words = " and ".join(filter(None, [", ".join(inner[:-1]), inner[-1]]))
         return f"{words} {'is' if len(inner) == 1 else 'are'} neither input nor output"
-    return "torch.func.vjp stands in for a rule" if backward.opaque else ""
+    return "torch.autograd.functional.vjp stands in for a rule" if backward.opaque else ""
 
 
 def refuse_alias(trace: Trace) -> None:

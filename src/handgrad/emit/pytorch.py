@@ -68,7 +68,7 @@ def module(backward: Backward, title: str = "") -> str:
 def docstring(backward: Backward, title: str) -> str:
     """Return the file's first lines."""
     marked = "".join(
-        f"\n{name} has no rule: the line that calls torch.func.vjp leaves it to autograd."
+        f"\n{name} has no rule: torch.autograd.functional.vjp leaves its line to autograd."
         for name in dict.fromkeys(name for name, _ in backward.opaque)
     )
     first = f"Forward and backward pass{' of ' + title if title else ''}, line by line."

@@ -52,7 +52,9 @@ def written(
     """
     title = f"A torch.autograd.Function for {signature.name}, its backward pass line by line."
     notes = ["Written by handgrad; every gradient was compared with autograd's."]
-    notes += [f"{op} has no rule: torch.func.vjp stands in for it." for op in unruled]
+    notes += [
+        f"{op} has no rule: torch.autograd.functional.vjp stands in for it." for op in unruled
+    ]
     writer = Writer(trace, signature, body, shapes, twice)
     lines = "\n".join([*writer.forward(), "", *writer.backward()])
     uses = "F." in lines

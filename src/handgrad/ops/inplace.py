@@ -43,18 +43,29 @@ def copied(x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     return source.to(x.dtype).expand_as(x)
 
 
+def diagonal_filled(x: torch.Tensor, value: float, wrap: bool = False) -> torch.Tensor:
+    """Return what `x.fill_diagonal_(value)` makes of a matrix x.
+
+    Raises:
+        NotImplementedError: there are more than two axes, or the diagonal wraps.
+    """
+    if x.ndim != 2 or wrap:
+        raise NotImplementedError
+    return x.masked_fill(torch.eye(*x.shape, dtype=torch.bool), value)
+
+
 WRITERS: dict[str, Callable[..., torch.Tensor]] = {
     "zero_": torch.zeros_like,
     "fill_": torch.full_like,
     "copy_": copied,
+    "fill_diagonal_": diagonal_filled,
 }
 
 
 def write_at(x: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     """Return what `x[index] = value` makes of x.
 
-    Raises:
-        NotImplementedError: the index mixes tensors with slices.
+    An index that mixes tensors with slices is written as the places of its entries.
     """
     parts = list(index) if isinstance(index, tuple) else [index]
     if all(isinstance(part, int | slice | type(...)) for part in parts):
@@ -62,11 +73,15 @@ def write_at(x: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     masked = len(parts) == 1 and is_mask(parts[0]) and parts[0].ndim == x.ndim
     if masked and not isinstance(value, torch.Tensor):
         return x.masked_fill(parts[0], value)
-    if any(not isinstance(part, torch.Tensor | range | list | int) for part in parts):
-        raise NotImplementedError
-    indices = tuple(as_tensor(part) for part in parts)
     entries = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=x.dtype)
-    return x.index_put(indices, entries)
+    while parts and parts[-1] == slice(None):
+        parts = parts[:-1]
+    if all(isinstance(part, torch.Tensor | range | list | int) for part in parts):
+        return x.index_put(tuple(as_tensor(part) for part in parts), entries.to(x.dtype))
+    with torch._C.DisableTorchFunction():
+        places = torch.arange(x.numel()).reshape(x.shape)[index]
+    stretched = entries.to(x.dtype).expand(places.shape).reshape(-1)
+    return x.reshape(-1).index_put((places.reshape(-1),), stretched).reshape(x.shape)
 
 
 def whole(parts: list[Any], ndim: int) -> list[Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from handgrad.ir import Line
     from handgrad.simplify import Simplified, Step
     from handgrad.trace import Trace
-    from handgrad.trace.recorder import Note
+    from handgrad.trace.values import Note
 
 
 Described = tuple[str, tuple[int, ...], str]

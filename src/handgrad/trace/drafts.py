@@ -21,22 +21,43 @@ class Resolver(Protocol):
     scalars: dict[str, list[Any]]
     counts: dict[str, list[Axis | None]]
 
-    def resolve(self, tensor: torch.Tensor, frame: FrameType | None = None) -> Any:
+    def resolve(
+        self, tensor: torch.Tensor, frame: FrameType | None = None, node: Any = None
+    ) -> Any:
         """Return the value that a tensor is now."""
         ...
 
 
 class Drafts:
-    """Turn the arguments of one call into Values and Scalars."""
+    """Turn the arguments of one call into Values and Scalars.
+
+    Args:
+        recorder: what knows the values.
+        frame: the user's, in which the call stands.
+        args: the call's arguments by position.
+        kwargs: and by keyword.
+        outer: for a call that torch's own code makes, that of the user's call around it.
+
+    Attributes:
+        unspelled: an argument has no text that gives it back.
+    """
 
     def __init__(
-        self, recorder: Resolver, frame: FrameType, func: Any, args: Any, kwargs: Any
+        self,
+        recorder: Resolver,
+        frame: FrameType,
+        args: Any,
+        kwargs: Any,
+        outer: Drafts | None = None,
     ) -> None:
         self.recorder, self.frame = recorder, frame
+        self.unspelled = False
         executing = Source.executing(frame)
         self.reader = Reader(frame, executing.source)
+        self.nodes: list[tuple[Any, Any]] = [] if outer is None else outer.nodes
+        if outer is not None or not (args or kwargs):
+            return
         positions, keywords = argument_nodes(executing.node, len(args))
-        self.nodes: list[tuple[Any, Any]] = []
         for arg, node in itertools.zip_longest(args, positions):
             self.pair(arg, node)
         for word, value in kwargs.items():
@@ -52,10 +73,10 @@ class Drafts:
             for part, inside in zip(value, elements, strict=True):
                 self.pair(part, inside)
 
-    def draft(self, value: Any, param: str) -> Any:
+    def draft(self, value: Any) -> Any:
         """Return an argument as Value, Scalar, or tuple of them."""
         if isinstance(value, torch.Tensor):
-            found = self.recorder.resolve(value, self.frame)
+            found = self.recorder.resolve(value, self.frame, self.node(value))
             if not found.hint and found.op is None and not found.names:
                 found.hint = self.hint(value)
             return found
@@ -63,7 +84,7 @@ class Drafts:
             whole = self.scalar(value) if not tensors_in(value) else None
             if isinstance(whole, Scalar) and whole.holes:
                 return whole
-            parts = tuple(self.draft(part, param) for part in value)
+            parts = tuple(self.draft(part) for part in value)
             if any(not isinstance(part, Scalar) for part in parts):
                 return parts
             if any(part.holes for part in parts):
@@ -89,16 +110,17 @@ class Drafts:
         try:
             return Scalar(value, literal(value))
         except ValueError:
-            return Scalar(
-                value, f"<{type(value).__name__}>"
-            )  # a generator: read by set-up lines only
+            self.unspelled = True
+            return Scalar(value, f"<{type(value).__name__}>")
 
     def hint(self, tensor: torch.Tensor) -> str:
         """Return the source text of a tensor argument."""
-        for known, node in self.nodes:
-            if known is tensor and node is not None:
-                return ast.unparse(node)
-        return ""
+        node = self.node(tensor)
+        return "" if node is None else ast.unparse(node)
+
+    def node(self, tensor: torch.Tensor) -> Any:
+        """Return the node that a tensor argument was written as, None if it has none."""
+        return next((n for known, n in self.nodes if known is tensor and n is not None), None)
 
 
 def same_static(a: Any, b: Any) -> bool:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import linecache
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
 
 from handgrad.errors import BadInput, HandgradError, UserCodeFailed
+from handgrad.trace.arguments import name_arguments
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.result import Trace
 from handgrad.trace.source import is_library
-from handgrad.trace.ways import finish, last_output, name_arguments, run_recorded, trace
+from handgrad.trace.ways import finish, last_output, run_recorded, trace
 
 LARGEST = 4 * 2**20  # bytes; no forward pass is longer
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -66,14 +68,13 @@ def trace_tree(
     Returns:
         The trace, and the names at the file's top level.
     """
-    code = compile(tree, str(path), "exec")
-    scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
-    linecache.checkcache(str(path))
-    with users_code(path):
+    code = compile(tree, str(path), "exec", dont_inherit=True)
+    with users_code(path), module_of(path) as scope:
         if chosen is None:
             recorder = Recorder()
             run_recorded(recorder, lambda: exec(code, scope), (), {})
             refuse_no_forward(path, recorder, scope)
+            name_parameters(recorder, scope)
             output = last_output(recorder)
             upstream = scope.get("d" + output.names[0][1]) if output.names else None
             return finish(recorder, output, upstream, setup_is_input=True), scope
@@ -107,14 +108,33 @@ def function_in(target: str) -> Iterator[tuple[Callable[..., Any], dict[str, Any
     text = read_source(path)
     compiled(path, text)
     chosen = function or implied_function(text)
-    with users_code(path):
+    with users_code(path), module_of(path) as scope:
         if chosen is None:
             yield None
             return
-        scope: dict[str, Any] = {"__name__": "__handgrad__", "__file__": str(path)}
-        linecache.checkcache(str(path))
-        exec(compile(text, str(path), "exec"), scope)
+        exec(compile(text, str(path), "exec", dont_inherit=True), scope)
         yield called(path, chosen, scope)
+
+
+@contextmanager
+def module_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the names of a new module for a file; dataclasses look it up by its name."""
+    module = ModuleType("__handgrad__")
+    module.__file__ = str(path)
+    linecache.checkcache(str(path))
+    sys.modules[module.__name__] = module
+    yield vars(module)
+
+
+def name_parameters(recorder: Recorder, scope: Mapping[str, Any]) -> None:
+    """Call the parameters of the file's modules by their modules' names: `net_0_weight`."""
+    for name, module in scope.items():
+        if isinstance(module, torch.nn.Module):
+            own = itertools.chain(module.named_parameters(), module.named_buffers())
+            for inner, tensor in own:
+                value = recorder.current.get(id(tensor))
+                if value is not None and not value.names:
+                    value.hint = f"{name}.{inner}"
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -162,7 +182,7 @@ def compiled(path: Path, text: str) -> CodeType:
         UserCodeFailed: it has a syntax error.
     """
     try:
-        return compile(text, str(path), "exec")
+        return compile(text, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").rstrip("\n")
         before = line[: max((error.offset or 1) - 1, 0)]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.overrides import resolve_name
 
 from handgrad.ir import Op, Param, Spelling
-
-RANDOM = {
-    *("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like"),
-    *("normal", "bernoulli", "multinomial", "uniform", "poisson", "rrelu"),
-    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"),
-}
 
 
 def foreign_call(
@@ -33,6 +27,8 @@ def foreign_call(
     bound = dict(zip(names, args, strict=True)) | dict(kwargs)
     if dotted.endswith(".__get__"):
         kind, target = "attribute", dotted.removesuffix(".__get__").split(".")[-1]
+    elif dotted == "torch.Tensor.__getitem__":
+        kind, target = "subscript", ""
     elif dotted.startswith("torch.Tensor."):
         kind, target = "method", dotted.removeprefix("torch.Tensor.")
     else:
@@ -43,11 +39,18 @@ def foreign_call(
     def run(**given: Any) -> Any:
         return function(*(given.pop(name) for name in names), **given)
 
-    bare = target.split(".")[-1].strip("_")
     spelling = Spelling(dotted, kind, target, params, function, run)
-    return Op(
-        dotted, (spelling,), ("*ys",) if several else ("y",), random=bare in RANDOM, foreign=True
-    ), bound
+    return Op(dotted, (spelling,), ("*ys",) if several else ("y",), foreign=True), bound
+
+
+def template_op(text: str, operands: Iterable[str]) -> Op:
+    """Return an op without rules that is spelled as a text with its operands in braces."""
+
+    def run(**_: Any) -> Any:
+        raise NotImplementedError  # its text is run, with what it names
+
+    params = tuple(Param(name) for name in operands)
+    return Op(text, (Spelling(text, "template", text, params, None, run),), foreign=True)
 
 
 class Missing:

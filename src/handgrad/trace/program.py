@@ -7,17 +7,21 @@ import builtins
 import keyword
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from handgrad.errors import BadInput
 from handgrad.ir import Arg, Call, Expr, Item, Line, Name, Program, names
 from handgrad.spell import literal, spell
-from handgrad.trace.recorder import Recorder, Value, values_in
+from handgrad.trace.recorder import Recorder
+from handgrad.trace.result import Draw
 from handgrad.trace.source import Hole, Place, Scalar
+from handgrad.trace.values import Value, values_in
 
 RESERVED = {"torch", "F", *keyword.kwlist, *dir(builtins)}
+WORDS = {"torch", "F", "range", "float", "int", "len"}
+DEEP = 8  # calls inside each other: what is nested deeper gets a line of its own
 
 
 @dataclass
@@ -31,24 +35,49 @@ class Assembly:
     taken: dict[str, int] = field(default_factory=dict)
     exprs: dict[int, Expr] = field(default_factory=dict)
     calls: dict[int, Call] = field(default_factory=dict)
+    own: set[int] = field(default_factory=set)
     scalars: dict[str, Any] = field(default_factory=dict)
 
     def program(self) -> tuple[Program, dict[str, Value]]:
         """Return the program and the value behind each of its names."""
         needed = self.needed()
         inputs = [value for value in needed if self.is_input(value)]
-        lines = [value for value in needed if not self.is_input(value) and self.is_line(value)]
-        for value in inputs:
-            self.names[id(value)] = self.fresh(self.base_name(value) or "x", value)
-        for value in lines:
-            self.names[id(value)] = self.fresh(
-                self.base_name(value) or self.made_name(value), value
-            )
+        self.choose_lines([value for value in needed if not self.is_input(value)])
+        lines = [value for value in needed if id(value) in self.own]
+        self.taken |= dict.fromkeys(self.recorder.externals, 1)
+        for value in sorted(
+            [*inputs, *lines], key=lambda v: (not self.base_name(v), id(v) in self.own)
+        ):
+            base = self.base_name(value) or self.made_name(value)
+            self.names[id(value)] = self.fresh(base, value)
         built = tuple(self.lines(lines))
         by_name = {self.names[id(value)]: value for value in [*inputs, *lines]}
         names_in = tuple(name_of(self.names[id(value)], value) for value in inputs)
         output = self.names[id(self.output)]
-        return Program(built, names_in, dict(self.scalars), output, self.sizes()), by_name
+        externals = dict(self.recorder.externals)
+        return Program(
+            built, names_in, dict(self.scalars), output, self.sizes(), externals
+        ), by_name
+
+    def draws(self, program: Program, by_name: Mapping[str, Value]) -> dict[str, Draw]:
+        """Return how the inputs that were drawn at random are drawn."""
+        orders = [by_name[line.target].order for line in program.lines]
+        found: dict[str, Draw] = {}
+        for name in (each.name for each in program.inputs):
+            value = by_name[name]
+            if value.random and value.op is not None and not self.is_set_up(value):
+                before = sum(order < value.order for order in orders)
+                found[name] = Draw(self.line(value, (name,), self.build(value)), before)
+        return found
+
+    def updates(self, by_name: Mapping[str, Value]) -> dict[str, Line]:
+        """Return how the arguments and buffers that the forward pass changed are changed."""
+        found: dict[str, Line] = {}
+        for name, before in by_name.items():
+            after = self.recorder.current.get(id(before.tensor))
+            if before.op is None and after is not None and after is not before:
+                found[name] = self.line(after, (name,), self.argument(after))
+        return found
 
     def sizes(self) -> dict[str, str]:
         """Return the scalars that were taken from one shape wherever they are read."""
@@ -69,12 +98,13 @@ class Assembly:
         found: dict[int, Value] = {}
         named = [v for v in self.recorder.values if self.in_root(v) and v.order < self.output.order]
         stack = [self.output, *(v for v in named if v.requires and not self.is_input(v))]
+        stack += self.changed()
         while stack:
             value = stack.pop()
             if id(value) in found:
                 continue
             found[id(value)] = value
-            if not self.is_input(value):
+            if not self.is_input(value) or (value.random and not self.is_set_up(value)):
                 stack.extend(values_in(value.args.values()))
                 stack.extend(v for v in value.group if v.names)
         self.uses = Counter(
@@ -85,6 +115,16 @@ class Assembly:
         )
         return sorted(found.values(), key=lambda value: value.order)
 
+    def changed(self) -> list[Value]:
+        """Return what the arguments and buffers that were changed became, and what they were."""
+        current = self.recorder.current
+        found: list[Value] = []
+        for value in [v for v in self.recorder.values if id(v) in self.recorder.given]:
+            after = current.get(id(value.tensor))
+            if after is not None and after is not value:
+                found += [value, after]
+        return found
+
     def in_root(self, value: Value) -> bool:
         """Tell whether a value has a name in the outermost frame."""
         return any(depth == 0 for depth, *_ in value.names)
@@ -93,21 +133,38 @@ class Assembly:
         """Tell whether a value comes from outside the program."""
         if value.op is None:
             return True
-        if value.requires or not value.names:
+        if value.requires:
             return False
-        return value.random or (self.setup_is_input and value.order < self.first_line())
+        return value.random or (bool(value.names) and self.is_set_up(value))
 
+    def is_set_up(self, value: Value) -> bool:
+        """Tell whether a value was made before the forward pass begins."""
+        return self.setup_is_input and value.order < self.first_line
+
+    @cached_property
     def first_line(self) -> int:
         """Return the order of the first value that depends on a leaf."""
         return min(
             (v.order for v in self.recorder.values if v.op is not None and v.requires), default=0
         )
 
-    def is_line(self, value: Value) -> bool:
-        """Tell whether a value is a line of its own: named, used twice, or the output."""
-        if value is self.output or value.names:
-            return True
-        return self.uses[id(value)] > 1 and value.requires
+    def choose_lines(self, values: list[Value]) -> None:
+        """Choose the values that are lines of their own.
+
+        They are those with a name, those used twice, those that ran without gradients inside a line
+        that has some, and those that are nested too deep to be read.
+        """
+        depth: dict[int, int] = {}
+        cut = {id(a) for v in values if v.requires for a in values_in(v.args.values()) if a.cut}
+        for value in values:
+            inner = [depth[id(a)] for a in values_in(value.args.values()) if id(a) in depth]
+            deep = 1 + max(inner, default=0)
+            twice = self.uses[id(value)] > 1 and (value.requires or deep > 2)
+            own = value is self.output or value.names or twice or id(value) in cut
+            if own or deep > DEEP:
+                self.own.add(id(value))
+            else:
+                depth[id(value)] = deep
 
     def base_name(self, value: Value) -> str:
         """Return the name that the user gave: the outermost frame's, the first one there."""
@@ -119,7 +176,11 @@ class Assembly:
         """Return a name for a value that the user left without one."""
         targets = value.place.targets if value.place else ()
         if value is self.output:
-            return "loss" if value.tensor.ndim == 0 else "out"
+            return "loss" if not value.form[0] else "out"
+        if value.op is None:
+            return "x"
+        if value.random:
+            return drawn_name(value.op.name)
         return targets[0] if targets else identifier(value.op.name if value.op else "") or "x"
 
     def fresh(self, base: str, value: Value) -> str:
@@ -141,20 +202,22 @@ class Assembly:
                 continue
             together = self.together(value)
             done |= {id(v) for v in together}
-            if value.requires:
-                self.refuse_random(value)
             targets = tuple(self.names[id(v)] for v in together)
             expr = self.call(value) if len(together) > 1 else self.build(value)
-            place = bound_at(value)
-            line = Line(
-                targets,
-                expr,
-                f"{', '.join(targets)} = {spell(expr)}",
-                place.text if place else "",
-                place.span if place else None,
-                value.requires,
-            )
-            yield self.verbatim(line, value, place)
+            yield self.verbatim(self.line(value, targets, expr), value, bound_at(value))
+
+    def line(self, value: Value, targets: tuple[str, ...], expr: Arg) -> Line:
+        """Return a value's line, spelled as the table spells it."""
+        place = bound_at(value)
+        assert isinstance(expr, Name | Call | Item)
+        return Line(
+            targets,
+            expr,
+            f"{', '.join(targets)} = {spell(expr)}",
+            place.text if place else "",
+            place.span if place else None,
+            value.requires,
+        )
 
     def together(self, value: Value) -> tuple[Value, ...]:
         """Return the outputs that one statement binds together with this one."""
@@ -173,11 +236,10 @@ class Assembly:
         if any(len(v.frames) > 1 or next(iter(v.frames))[1] is not place for v in inside):
             return line
         read = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)}
-        known = (
-            set(names(line.expr))
-            | set(self.scalars)
-            | {"torch", "F", "range", "float", "int", "len"}
-        )
+        reads = set(names(line.expr))
+        known = reads | set(self.scalars) | set(self.recorder.externals) | WORDS
+        if not reads <= read:
+            return line  # part of it has a line of its own
         if place.targets != line.targets or not read <= known:
             return line
         return Line(line.targets, line.expr, place.text, place.text, line.span, line.differentiable)
@@ -200,7 +262,7 @@ class Assembly:
         if key not in self.calls:
             assert value.op is not None
             args = {name: self.argument(arg) for name, arg in value.args.items()}
-            outputs = tuple((tuple(v.tensor.shape), v.tensor.dtype) for v in value.group)
+            outputs = tuple(v.form for v in value.group)
             cut = not any(v.requires for v in value.group)
             self.calls[key] = Call(value.op, args, outputs, constant=cut)
         return self.calls[key]
@@ -211,22 +273,12 @@ class Assembly:
             if id(arg) in self.names:
                 return name_of(self.names[id(arg)], arg)
             if id(arg) not in self.exprs:
-                self.refuse_random(arg)
                 self.exprs[id(arg)] = self.build(arg)
             return self.exprs[id(arg)]
         if isinstance(arg, tuple):
             return tuple(self.argument(part) for part in arg)
         assert isinstance(arg, Scalar)
         return arg.static(self.spell_hole)
-
-    def refuse_random(self, value: Value) -> None:
-        """Refuse a random draw that no name holds.
-
-        Raises:
-            BadInput: always, if the value is random.
-        """
-        if value.random:
-            raise random_forward(value)
 
     def spell_hole(self, hole: Hole) -> str | None:
         """Spell a name inside a scalar: as it is if it always meant this value, else its value."""
@@ -253,7 +305,7 @@ def bound_at(value: Value) -> Place | None:
 
 def name_of(name: str, value: Value) -> Name:
     """Return the IR's name of a value."""
-    return Name(name, tuple(value.tensor.shape), value.tensor.dtype)
+    return Name(name, *value.form)
 
 
 def identifier(text: str) -> str:
@@ -263,20 +315,8 @@ def identifier(text: str) -> str:
     return f"x_{bare}" if bare[:1].isdigit() else bare
 
 
-def random_forward(value: Value) -> BadInput:
-    """Say that the forward pass draws anew at each run, and how to fix it."""
-    place = value.place
-    assert value.op is not None
-    short = value.op.name.split(".")[-1]
-    fix = (
-        "draw the mask on a line of its own: `mask = torch.rand_like(x) > p`, "
-        "then `x = x * mask / (1 - p)`"
-        if "dropout" in short
-        else f"give the draw a name on a line of its own: `noise = torch.{short}(...)`"
-    )
-    return BadInput(
-        f"the forward pass is random: {short} draws anew at each run",
-        where=str(place.span) if place else "",
-        why=place.text if place else "",
-        hint=fix,
-    )
+def drawn_name(op: str) -> str:
+    """Return a name for a draw that the user left without one."""
+    called = [n for n in re.findall(r"\w+(?=\()", op) if n != "empty_like"]
+    bare = identifier(called[0] if called else op.split(".")[-1]).strip("_")
+    return "mask" if "dropout" in bare else bare or "draw"

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.ops import TABLE
-from handgrad.ops.inplace import functional, is_inplace
+from handgrad.ops.inplace import is_inplace
+from handgrad.trace.calls import Again, Called, run
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
-from handgrad.trace.foreign import foreign_call
-from handgrad.trace.source import (
-    Place,
-    frame_names,
-    is_library,
-    place_of,
-    user_frames,
+from handgrad.trace.draws import Generators, draw_apart
+from handgrad.trace.expand import expandable, expanded
+from handgrad.trace.foreign import foreign_call, template_op
+from handgrad.trace.functions import Functions
+from handgrad.trace.inner_gradient import take_inner_gradient
+from handgrad.trace.source import frame_names, is_library, place_of, user_frames
+from handgrad.trace.unseen import read_unseen
+from handgrad.trace.values import Note, Stale, Value, outputs_of, tensors_among, values_in
+from handgrad.trace.writes import (
+    Written,
+    memory,
+    record_states,
+    record_write,
+    renewed,
+    states_before,
 )
 
 READERS = {"item", "tolist", "__float__", "__int__", "__bool__", "__index__", "numpy", "__array__"}
@@ -34,61 +42,12 @@ SHAPE_READERS = {
     *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
     *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
 }
-
-
-@dataclass(eq=False)
-class Value:
-    """One tensor of the recorded run.
-
-    Attributes:
-        op: the row that made it, None for an input.
-        args: the row's arguments: Values, Scalars, tuples of them.
-        item: which output of the op it is, None if it is the only one.
-        group: shared by the outputs of one call.
-        frames: for each user frame of the call, outermost first, its key and statement.
-        names: where it was bound: depth of the frame, name, key of the frame, statement.
-    """
-
-    tensor: torch.Tensor
-    order: int
-    op: Op | None = None
-    args: Mapping[str, Any] = field(default_factory=dict)
-    item: int | None = None
-    group: tuple[Value, ...] = ()
-    frames: tuple[tuple[int, Place], ...] = ()
-    names: list[tuple[int, str, int, Place]] = field(default_factory=list)
-    leaf: bool = False
-    requires: bool = False
-    snapshot: torch.Tensor | None = None
-    hint: str = ""
-    random: bool = False
-
-    @property
-    def data(self) -> torch.Tensor:
-        """Return the tensor as it was when this value was made."""
-        return (self.tensor if self.snapshot is None else self.snapshot).detach()
-
-    @property
-    def place(self) -> Place | None:
-        """Return the statement, of the outermost frame, that made the value."""
-        return self.frames[0][1] if self.frames else None
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something about the forward pass that a person should know."""
-
-    kind: str
-    place: Place | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Stale:
-    """A tensor whose memory was written through another one."""
-
-    made: Place | None
-    written: Place | None
+HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
+UNSET = {  # memory that nobody has written holds anything: it is zero here
+    torch.empty: torch.zeros,
+    torch.empty_like: torch.zeros_like,
+    torch.Tensor.new_empty: torch.Tensor.new_zeros,
+}
 
 
 class Recorder(TorchFunctionMode):
@@ -96,11 +55,12 @@ class Recorder(TorchFunctionMode):
 
     Args:
         root: the frame that holds the lines, None when a function is called.
+        makes_leaves: a tensor that the lines themselves mark as requiring a gradient is a leaf.
     """
 
-    def __init__(self, root: FrameType | None = None) -> None:
+    def __init__(self, root: FrameType | None = None, makes_leaves: bool = True) -> None:
         super().__init__()
-        self.root = root
+        self.root, self.makes_leaves = root, makes_leaves
         self.values: list[Value] = []
         self.current: dict[int, Value] = {}
         self.bound: dict[tuple[int, str], Value] = {}
@@ -111,19 +71,27 @@ class Recorder(TorchFunctionMode):
         self.reads: list[str] = []  # calls that may have told the forward pass a tensor's values
         self.scalars: dict[str, list[Any]] = {}
         self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
+        self.externals: dict[str, Any] = {}  # the user's own functions that lines call, by name
+        self.read: set[int] = set()  # ids of the values that something was made from
         self.counter = itertools.count()
+        self.apart = False  # what is recorded now is no part of the user's own graph
+        self.memories: dict[int, list[Value]] = {}  # the values on each piece of memory
         self.busy = False  # our own work returns from functions too
+        self.outer: Drafts | None = None  # the user's call whose inner calls are recorded
+        self.functions = Functions(self)
         self.previous: Any = None
 
     def __enter__(self) -> Recorder:
         self.previous = sys.getprofile()
         sys.setprofile(self.on_return)
+        self.functions.watch()
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
         sys.setprofile(
             self.previous if callable(self.previous) else None
         )  # a profiler's own is not
+        self.functions.release()
         super().__exit__(*error)
         if self.root is not None:
             self.discover([self.root])
@@ -139,12 +107,23 @@ class Recorder(TorchFunctionMode):
     def input(self, tensor: torch.Tensor, name: str = "", leaf: bool = False) -> Value:
         """Note a tensor that comes from outside."""
         value = Value(tensor, next(self.counter), leaf=leaf, hint=name)
-        value.requires = tensor.requires_grad
+        value.holds(tensor)
+        value.depends = value.requires
         if name:
             self.given[id(value)] = name
-        self.values.append(value)
-        self.current[id(tensor)] = value
+        self.keep(value)
         return value
+
+    def keep(self, value: Value) -> None:
+        """Note a value as what its tensor now is."""
+        self.values.append(value)
+        self.current[id(value.tensor)] = value
+        self.memories.setdefault(memory(value.tensor), []).append(value)
+
+    def sharing(self, tensor: torch.Tensor) -> list[Value]:
+        """Return the values that lie on the memory of a tensor."""
+        where = memory(tensor)
+        return list(self.memories.get(where, ())) if where else []
 
     def discover(self, frames: list[FrameType]) -> None:
         """Bind the names of the frames (innermost first) to the values they now hold."""
@@ -174,218 +153,198 @@ class Recorder(TorchFunctionMode):
         if name in ("__get__", "__set__"):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         frames = user_frames(sys._getframe(2), self.root)
-        if not frames:
+        if not frames or torch._C._are_functorch_transforms_active():
             result = func(*args, **kwargs)
             self.note_plain(name, result)
             return result
         self.discover(frames)
-        inplace = is_inplace(name, kwargs)
-        before = self.keep(args) if inplace else None
-        result = func(*args, **kwargs)
+        called = Called(UNSET.get(func, func), name, args, kwargs, frames)
+        if func is torch.autograd.grad:
+            with self.inside(Drafts(self, frames[0], (), {})):
+                return take_inner_gradient(self, called)
+        if name == "backward":
+            return func(*args, **{**kwargs, "retain_graph": True} if len(args) < 3 else kwargs)
+        if name in HOOKS:
+            self.note("hook", called)
+        writes = is_inplace(name, kwargs) or isinstance(kwargs.get("out"), torch.Tensor)
+        if expandable(func) and opens(func, args, kwargs):
+            return self.observe_inside(called)
+        return self.observe_write(called) if writes else self.observe_call(called)
+
+    def observe_call(self, called: Called) -> Any:
+        """Run a call that makes new tensors, and record it."""
+        generators = Generators(called.kwargs)
+        versions = [(t, t._version) for t in tensors_among(called.args, called.kwargs)]
+        states = states_before(called)
+        result = run(self, called)
         tensors = outputs_of(result)
-        if name in READERS:
-            self.note_read(name, args, frames)
-        if before is not None:
-            self.record_inplace(func, name, args, kwargs, frames, before)
+        if called.name in READERS:
+            self.note_read(called)
+        self.note_plain(called.name, result)
+        if not tensors or called.name in ("grad", "requires_grad_", "retain_grad"):
             return result
-        self.note_plain(name, result)
-        if not tensors or name in ("grad", "requires_grad_", "retain_grad"):
+        if len(tensors) == 1 and any(tensors[0] is arg for arg in called.args):
             return result
-        if not (len(tensors) == 1 and any(tensors[0] is arg for arg in args)):
-            self.record(func, name, args, kwargs, frames, result)
+        result = apart_from(result, called)
+        if generators.moved() and any(t.requires_grad and not t.is_leaf for t in tensors):
+            with self.inside(self.outer or self.drafts(called)):
+                draw_apart(self, called, generators, result)
+            return result
+        self.record(called, result, generators.moved())
+        changed = [t for t, version in versions if t._version != version]
+        if changed:
+            record_states(self, called, states, changed)
         return result
 
-    def record(
-        self, func: Any, name: str, args: Any, kwargs: Any, frames: list[FrameType], result: Any
-    ) -> None:
+    def observe_write(self, called: Called) -> Any:
+        """Run a call that changes a tensor in place, and record the tensor's new version."""
+        written = Written(self, called)
+        generators = Generators(called.kwargs)
+        result = called.func(*called.args, **called.kwargs)
+        with self.inside(self.outer or self.drafts(called)):
+            record_write(self, written, generators.moved())
+        return result
+
+    def observe_inside(self, called: Called) -> Any:
+        """Run a function of torch's that is written in Python, recording the calls it makes."""
+        with self.inside(self.outer or self.drafts(called)), Again(self):
+            return expanded(called.func)(*called.args, **called.kwargs)
+
+    @contextmanager
+    def inside(self, outer: Drafts) -> Iterator[None]:
+        """Read the scalars of calls that no one wrote from the call of the user's around them."""
+        before, self.outer = self.outer, outer
+        try:
+            yield
+        finally:
+            self.outer = before
+
+    def drafts(self, called: Called) -> Drafts:
+        """Return what reads a call's arguments in the user's text."""
+        return Drafts(self, called.frames[0], called.args, called.kwargs, self.outer)
+
+    def record(self, called: Called, result: Any, drew: bool = False) -> tuple[Value, ...]:
         """Record a call that makes new tensors."""
-        places = tuple((id(frame), place_of(frame)) for frame in reversed(frames))
-        found = None if name in CUTTERS else TABLE.match(func, args, kwargs)
-        drafts = Drafts(self, frames[0], func, args, kwargs)
+        tensors = outputs_of(result)
+        if len(tensors) == 1 and tensors[0].is_leaf and tensors[0].requires_grad:
+            value = self.input(tensors[0], leaf=self.makes_leaves)
+            value.frames = called.places
+            return (value,)
+        func, args, kwargs = called.func, called.args, called.kwargs
+        found = None if called.name in CUTTERS else TABLE.match(func, args, kwargs)
         if found is None:
             op, bound = foreign_call(func, args, kwargs, isinstance(result, tuple | list))
         else:
             op, bound = found
-        tensors = outputs_of(result)
-        if len(tensors) == 1 and tensors[0].is_leaf and tensors[0].requires_grad:
-            self.input(tensors[0], leaf=True).frames = places
-            return
-        self.add(
-            op, {key: drafts.draft(value, key) for key, value in bound.items()}, places, result
-        )
-        self.note_cut(name, args, kwargs, places, outputs_of(result))
+        drafts = self.drafts(called)
+        drafted = {key: drafts.draft(value) for key, value in bound.items()}
+        if drafts.unspelled and not drew and not any(t.requires_grad for t in tensors):
+            return tuple(self.constant(t, called) for t in tensors)  # torch.tensor(array)
+        made = self.add(op, drafted, called.places, result)
+        for value in made:
+            value.random = drew
+        self.note_cut(called, tensors)
+        return made
+
+    def constant(self, tensor: torch.Tensor, called: Called) -> Value:
+        """Note a tensor whose making has no text: it is an input of the program."""
+        value = self.input(tensor)
+        value.frames = called.places
+        return value
 
     def add(self, op: Op, args: Mapping[str, Any], places: Any, result: Any) -> tuple[Value, ...]:
         """Add the values of one call."""
         tensors = outputs_of(result)
         several = isinstance(result, tuple | list)
+        read = list(values_in(args.values()))
+        self.read |= {id(value) for value in read}
+        depends = any(value.depends for value in read)
         made = tuple(
-            Value(
-                tensor,
-                next(self.counter),
-                op,
-                args,
-                place if several else None,
-                frames=places,
-                requires=tensor.requires_grad,
-                random=op.random,
-            )
+            Value(tensor, next(self.counter), op, args, place if several else None, frames=places)
             for place, tensor in enumerate(tensors)
         )
         for value in made:
             value.group = made
-            self.values.append(value)
-            self.current[id(value.tensor)] = value
+            value.holds(value.tensor)
+            if self.apart:
+                value.edge = None
+            value.depends = depends or value.requires
+            value.cut = depends and not torch.is_grad_enabled()
             self.stale.pop(id(value.tensor), None)
+            self.keep(value)
         return made
 
-    def record_inplace(
-        self, func: Any, name: str, args: Any, kwargs: Any, frames: list[FrameType], before: Any
-    ) -> None:
-        """Record a call that changes its first argument, as a new version of it."""
-        target = args[0]
-        places = tuple((id(frame), place_of(frame)) for frame in reversed(frames))
-        old = self.resolve(target, frames[0], writing=args[2] if name == "__setitem__" else None)
-        if old.snapshot is None:
-            old.snapshot = before
-        else:  # written through a view a moment ago: what it held is in the snapshot
-            before = old.snapshot.detach().requires_grad_(old.requires).clone()
-        if old.leaf:
-            raise BadInput(
-                f"{old.hint or 'a leaf'} is changed in place",
-                where=str(places[0][1].span),
-                why=f"{places[0][1].text}\nits gradient would belong to no value it had",
-                hint="write the changed tensor to a new name",
-            )
-        self.current[id(before)] = old
-        rewrite = functional(func, name)
-        try:
-            if rewrite is None:
-                raise NotImplementedError
-            with _Again(self):
-                result = rewrite(before, *args[1:], **kwargs)
-        except NotImplementedError:
-            raise BadInput(
-                f"no functional form is known for this in-place {name.strip('_')}",
-                where=str(places[0][1].span),
-                why=places[0][1].text,
-                hint="write the result to a new name",
-            ) from None
-        made = self.current.pop(id(result))
-        self.current.pop(id(before))
-        made.snapshot = result.detach()
-        made.tensor = target
-        self.current[id(target)] = made
-        self.mark_stale(made, places[0][1])
+    def record_template(
+        self, text: str, called: Called, args: Mapping[str, torch.Tensor], result: Any
+    ) -> tuple[Value, ...]:
+        """Record a text with operands in braces that is no single call of torch's."""
+        drafted = {name: self.resolve(tensor) for name, tensor in args.items()}
+        return self.add(template_op(text, args), drafted, called.places, result)
 
-    def keep(self, args: Any) -> torch.Tensor | None:
-        """Copy the tensor that is about to be changed, and what else its memory is known as."""
-        target = args[0] if args else None
-        if not isinstance(target, torch.Tensor):
-            return None
-        storage = target.untyped_storage().data_ptr()
-        for value in self.current.values():
-            shares = value.tensor.untyped_storage().data_ptr() == storage
-            if shares and value.tensor is not target and value.snapshot is None:
-                value.snapshot = value.tensor.detach().clone()
-        return target.clone()
-
-    def mark_stale(self, written: Value, place: Place) -> None:
-        """Mark every other tensor on the same memory: it no longer holds what was traced."""
-        storage = written.tensor.untyped_storage().data_ptr()
-        for key, other in self.current.items():
-            same = other.tensor.untyped_storage().data_ptr() == storage
-            if same and other is not written and other.tensor.numel():
-                self.stale[key] = Stale(other.place or written.place, place)
+    def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
+        """Let the value that was recorded for a tensor of ours be the user's equal one."""
+        value = self.current.pop(id(mine))
+        value.holds(tensor)
+        self.current[id(tensor)] = value
+        self.memories.setdefault(memory(tensor), []).append(value)
 
     def resolve(
-        self, tensor: torch.Tensor, frame: FrameType | None = None, writing: Any = None
+        self, tensor: torch.Tensor, frame: FrameType | None = None, node: Any = None
     ) -> Value:
         """Return the value that a tensor is now.
 
         Raises:
-            BadInput: its memory was written through a view.
+            BadInput: its memory was written through a view, or no recorded line made it.
         """
-        stale = self.stale.get(id(tensor))
-        if stale is not None:
-            if isinstance(writing, torch.Tensor) and writing.data_ptr() >= tensor.data_ptr():
-                self.stale.pop(id(tensor))  # x[i] += v writes the view back where it came from
-            else:
-                raise view_written(stale, frame)
+        if (stale := self.stale.get(id(tensor))) is not None:
+            renewed(self, tensor, stale, frame)
         value = self.current.get(id(tensor))
-        if value is None or (value.op is not None and tensor.is_leaf and tensor.requires_grad):
+        if value is None and tensor.grad_fn is not None and frame is not None:
+            return read_unseen(self, tensor, frame, node)
+        marked = value is not None and value.op is not None and tensor.is_leaf
+        if value is None or (marked and tensor.requires_grad and self.makes_leaves):
             names = value.names if value is not None else []
-            value = self.input(tensor, leaf=tensor.requires_grad)
+            value = self.input(tensor, leaf=tensor.requires_grad and self.makes_leaves)
             value.names = names
         return value
 
-    def note_read(self, name: str, args: Any, frames: list[FrameType]) -> None:
-        """Note that a tensor in the path of gradients was turned into a plain number."""
-        value = self.current.get(id(args[0]))
-        if value is not None and depends(value):
-            kind = "branch" if name == "__bool__" else "item"
-            place = place_of(frames[-1])
+    def note(self, kind: str, called: Called) -> None:
+        """Note something about a call for the person."""
+        place = called.place
+        if not self.apart:
             self.notes.append(Note(kind, place, f"{place}: {place.text}"))
+
+    def note_read(self, called: Called) -> None:
+        """Note that a tensor in the path of gradients was turned into a plain number."""
+        value = self.current.get(id(called.args[0]))
+        if value is not None and value.depends:
+            self.note("branch" if called.name == "__bool__" else "item", called)
 
     def note_plain(self, name: str, result: Any) -> None:
         """Note a call whose result is no tensor, unless every tensor of the shape gives it."""
         if name not in SHAPE_READERS and not outputs_of(result):
             self.reads.append(name)
 
-    def note_cut(self, name: str, args: Any, kwargs: Any, places: Any, made: Any) -> None:
+    def note_cut(self, called: Called, made: tuple[torch.Tensor, ...]) -> None:
         """Note that an op's result no longer depends on what it was made from."""
-        given = [a for a in itertools.chain(args, kwargs.values()) if isinstance(a, torch.Tensor)]
+        given = tensors_among(called.args, called.kwargs)
         needed = any(a.requires_grad and a.is_floating_point() for a in given)
         floats = [t for t in made if t.is_floating_point()]
         if needed and floats and not any(t.requires_grad for t in floats):
-            kind = "detach" if name in CUTTERS else "cut"
-            self.notes.append(Note(kind, places[0][1], f"{places[0][1]}: {places[0][1].text}"))
+            self.note("detach" if called.name in CUTTERS else "cut", called)
 
 
-class _Again:
-    """Record what is called inside, without watching for returning frames once more."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def __enter__(self) -> None:
-        TorchFunctionMode.__enter__(self.recorder)
-
-    def __exit__(self, *error: object) -> None:
-        TorchFunctionMode.__exit__(self.recorder, *error)
+def opens(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the calls inside a function say more than its own name does."""
+    return kwargs.get("inplace") is not True and TABLE.match(func, args, kwargs) is None
 
 
-def outputs_of(result: Any) -> tuple[torch.Tensor, ...]:
-    """Return the tensors of a call's result; empty unless it is a tensor or tuple of tensors."""
+def apart_from(result: Any, called: Called) -> Any:
+    """Return results none of which is an argument itself: each is a value of its own."""
     if isinstance(result, torch.Tensor):
-        return (result,)
-    if not isinstance(result, tuple | list):
-        return ()
-    return tuple(result) if all(isinstance(part, torch.Tensor) for part in result) else ()
-
-
-def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
-    """Say that a tensor shares memory that was written through another name."""
-    here = place_of(frame) if frame is not None else None
-    made = f"{stale.made}: {stale.made.text}" if stale.made else "an earlier line"
-    written = f"{stale.written}: {stale.written.text}" if stale.written else "a later line"
-    return BadInput(
-        "a tensor is read after its memory was written through a view",
-        where=str(here.span) if here else "",
-        why=f"shares memory   {made}\nwrites it       {written}",
-        hint="write to a copy (`.clone()`), or build the result without writing in place",
-    )
-
-
-def depends(value: Value) -> bool:
-    """Tell whether a value is computed from a leaf, gradients or not: a comparison is too."""
-    return value.requires or any(map(depends, values_in(value.args.values())))
-
-
-def values_in(args: Iterable[Any]) -> Iterator[Value]:
-    """Yield the values among arguments, those in tuples too."""
-    for arg in args:
-        if isinstance(arg, Value):
-            yield arg
-        elif isinstance(arg, tuple):
-            yield from values_in(arg)
+        return result
+    given = {id(tensor) for tensor in tensors_among(called.args, called.kwargs)}
+    if not any(id(part) in given for part in result):
+        return result
+    parts = [part.view_as(part) if id(part) in given else part for part in result]
+    return tuple(parts) if type(result) is tuple else parts

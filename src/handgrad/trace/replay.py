@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from handgrad.errors import BadInput
 from handgrad.ir import Line, Program
 from handgrad.spell import spell
-from handgrad.trace.recorder import Value
+from handgrad.trace.values import Value
 
 
 def replay(
@@ -27,7 +27,7 @@ def replay(
     Raises:
         BadInput: a line gives another value than before.
     """
-    scope: dict[str, Any] = {"torch": torch, "F": F, **program.scalars}
+    scope = scope_of(program)
     for name in program.inputs:
         value = values[name.name]
         scope[name.name] = value.data.clone().requires_grad_(value.leaf and value.requires)
@@ -36,28 +36,29 @@ def replay(
     return dataclasses.replace(program, lines=tuple(lines)), tensors
 
 
+def scope_of(program: Program) -> dict[str, Any]:
+    """Return what lines may read beside tensors."""
+    return {"torch": torch, "F": F, **program.scalars, **program.externals}
+
+
 def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> Line:
-    """Run one line in a scope; return it as it had to be spelled."""
+    """Run one line in a scope, which then holds what it makes; return it as it had to be spelled.
+
+    Raises:
+        BadInput: it gives another value than the recorded one.
+    """
     spelled = f"{', '.join(line.targets)} = {spell(line.expr)}"
     problem = ""
     for text in dict.fromkeys((line.text, spelled)):
-        trial = dict(scope)
+        trial = scope
         try:
-            with torch.enable_grad():
+            with torch.set_grad_enabled(line.differentiable):
                 exec(compile(text, "<forward>", "exec"), trial)
-        except (
-            NameError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-            ValueError,
-            IndexError,
-        ) as error:
+        except Exception as error:  # the user's text need not run by itself
             problem = f"{type(error).__name__}: {error}"
             continue
-        off = [t for t in line.targets if not same(trial[t], values[t].data)]
+        off = [t for t in line.targets if not same(trial.get(t), values[t].data)]
         if not off:
-            scope.update({target: trial[target] for target in line.targets})
             return dataclasses.replace(line, text=text)
         problem = f"{off[0]} differs from the recorded value"
     raise BadInput(
@@ -68,8 +69,10 @@ def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> 
     )
 
 
-def same(again: torch.Tensor, recorded: torch.Tensor) -> bool:
+def same(again: Any, recorded: torch.Tensor) -> bool:
     """Tell whether two runs gave the same tensor, up to the last bits."""
+    if not isinstance(again, torch.Tensor):
+        return False
     if again.shape != recorded.shape or again.dtype != recorded.dtype:
         return False
     if not again.is_floating_point():

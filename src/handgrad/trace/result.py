@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from handgrad.ir import Line, Name, Program
-from handgrad.trace.recorder import Note
+from handgrad.trace.values import Note
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class ShapeRow:
     parameters: int
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A random draw: an input that another run of the forward pass makes anew.
+
+    Attributes:
+        line: how it is drawn.
+        before: the place of the first program line that comes after it.
+    """
+
+    line: Line
+    before: int
+
+
 @dataclass(frozen=True, repr=False)
 class Trace:
     """A forward pass, recorded.
@@ -43,6 +56,8 @@ class Trace:
         aliases: other names that the user bound to a value.
         notes: what a person should know: detached paths, branches on values.
         origins: of each input that is an argument or a parameter, its name there.
+        draws: the inputs that the forward pass drew at random, in order.
+        updates: for each argument or buffer that the forward pass changed, the line that says how.
     """
 
     program: Program
@@ -54,6 +69,8 @@ class Trace:
     aliases: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    draws: Mapping[str, Draw] = field(default_factory=dict)
+    updates: Mapping[str, Line] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -14,11 +14,13 @@ from handgrad.ir import Program
 from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Watching
+from handgrad.trace.calls import NoDerivative
 from handgrad.trace.program import Assembly
-from handgrad.trace.recorder import Note, Recorder, Value
-from handgrad.trace.replay import gradients, replay
+from handgrad.trace.recorder import Recorder
 from handgrad.trace.result import Trace
 from handgrad.trace.source import caller
+from handgrad.trace.truth import Proof, graph_gradients, respelled
+from handgrad.trace.values import Note, Value
 
 
 def trace(
@@ -40,8 +42,9 @@ def trace(
     Raises:
         BadInput: the forward pass cannot be traced; the message says which line and why.
     """
-    recorder, output = recorded(forward, args, kwargs, wrt)
-    return finish(recorder, output, upstream)
+    with buffers_restored(forward):
+        recorder, output = recorded(forward, args, kwargs, wrt)
+        return finish(recorder, output, upstream)
 
 
 def trace_telling(
@@ -49,8 +52,10 @@ def trace_telling(
 ) -> tuple[Trace, bool]:
     """Trace a forward pass, and tell whether other values would give the same program."""
     watching = Watching()
-    recorder, output = recorded(forward, args, kwargs, wrt, watching)
-    return finish(recorder, output), not watching.seen and not recorder.reads
+    with buffers_restored(forward):
+        recorder, output = recorded(forward, args, kwargs, wrt, watching)
+        found = finish(recorder, output)
+    return found, not watching.seen and not recorder.reads
 
 
 def recorded(
@@ -64,7 +69,27 @@ def recorded(
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
     named = name_arguments(target, args, kwargs)
     wanted = wanted_leaves(named, forward, wrt)
-    recorder = Recorder()
+    while True:
+        try:
+            return record_once(forward, args, kwargs, named, wanted, watching)
+        except NoDerivative as error:  # class weights, or what is read as NumPy
+            marked = {n for n, t in named.items() if t.requires_grad}
+            unasked = {v.hint for v in error.leaves} & set(named) - marked
+            if wrt is not None or not wanted & unasked or wanted <= unasked:
+                raise error.error from None
+            wanted -= unasked
+
+
+def record_once(
+    forward: Any,
+    args: Any,
+    kwargs: Any,
+    named: Mapping[str, torch.Tensor],
+    wanted: set[str],
+    watching: Watching | None,
+) -> tuple[Recorder, Value]:
+    """Run a forward pass whose leaves are known."""
+    recorder = Recorder(makes_leaves=False)
     swap: dict[int, torch.Tensor] = {}
     for name, tensor in named.items():
         fresh = tensor.detach().clone().requires_grad_(name in wanted)
@@ -77,7 +102,20 @@ def recorded(
     args, kwargs = replaced(args, swap), replaced(kwargs, swap)
     with watching or nullcontext():
         result = run_recorded(recorder, forward, args, kwargs)
-    return recorder, pick_output(recorder, result)
+        return recorder, pick_output(recorder, result)
+
+
+@contextmanager
+def buffers_restored(forward: Any) -> Iterator[None]:
+    """Leave a module's buffers as they were: a trace is no step of training."""
+    buffers = list(forward.buffers()) if isinstance(forward, torch.nn.Module) else []
+    before = [buffer.detach().clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
 
 def run_recorded(recorder: Recorder, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -110,7 +148,12 @@ def wanted_leaves(
                 f"{name} has dtype {tensor.dtype}, and only floating-point tensors have gradients",
                 hint=f"leave {name} out of wrt, or pass {name}.float()",
             )
-    chosen = {n for n, t in known.items() if t.is_floating_point()} if wrt is None else set(wrt)
+    if wrt is not None:
+        chosen = set(wrt)
+    else:
+        marked = {n for n, t in named.items() if t.requires_grad and t.is_floating_point()}
+        chosen = marked or {n for n, t in named.items() if t.is_floating_point()}
+        chosen |= {n for n, t in known.items() if n not in named and t.requires_grad}
     if not chosen:
         raise BadInput(
             "no argument is a floating-point tensor, so nothing has a gradient",
@@ -215,6 +258,24 @@ def refuse_complex(recorder: Recorder, output: Value) -> None:
             )
 
 
+def refuse_upstream(output: Value, upstream: torch.Tensor | None) -> None:
+    """Refuse an output that cannot start a backward pass.
+
+    Raises:
+        BadInput: the output is no scalar and there is no upstream gradient in its shape.
+    """
+    shape = list(output.tensor.shape)
+    if upstream is None and output.tensor.numel() != 1:
+        raise BadInput(
+            f"the output has shape {shape}, and only a scalar can start the backward pass alone",
+            where=str(output.place.span) if output.place else "",
+            why=output.place.text if output.place else "",
+            hint="end in a scalar loss, or pass upstream=, a gradient in the output's shape",
+        )
+    if upstream is not None and list(upstream.shape) != shape:
+        raise BadInput(f"upstream has shape {list(upstream.shape)}, the output {shape}")
+
+
 def finish(
     recorder: Recorder,
     output: Value,
@@ -227,26 +288,20 @@ def finish(
         BadInput: the output is no scalar and there is no upstream gradient in its shape.
     """
     refuse_complex(recorder, output)
-    shape = list(output.tensor.shape)
-    if upstream is None and output.tensor.numel() != 1:
-        raise BadInput(
-            f"the output has shape {shape}, and only a scalar can start the backward pass alone",
-            where=str(output.place.span) if output.place else "",
-            why=output.place.text if output.place else "",
-            hint="end in a scalar loss, or pass upstream=, a gradient in the output's shape",
-        )
-    if upstream is not None and list(upstream.shape) != shape:
-        raise BadInput(f"upstream has shape {list(upstream.shape)}, the output {shape}")
+    refuse_upstream(output, upstream)
     with torch._C.DisableTorchFunction():
         start = torch.ones_like(output.data) if upstream is None else upstream.detach()
-        program, values = Assembly(recorder, output, setup_is_input).program()
+        assembly = Assembly(recorder, output, setup_is_input)
+        program, values = assembly.program()
         with threads_for(value.tensor for value in values.values()):
-            program, tensors = replay(program, values)
-            grads = gradients(tensors[program.output], tensors, start)
+            truth = graph_gradients(output, values, start)
+            proof = Proof(program, values, truth, recorder.notes).run(start)
+        program = respelled(program, proof)
+        draws, updates = assembly.draws(program, values), assembly.updates(values)
     return Trace(
         program=program,
-        values={name: tensor.detach() for name, tensor in tensors.items()},
-        grads=grads,
+        values={name: kept(value, recorder.makes_leaves) for name, value in values.items()},
+        grads=proof.grads,
         leaves=tuple(n.name for n in program.inputs if is_leaf(values[n.name])),
         upstream=start,
         given=upstream is not None,
@@ -257,7 +312,15 @@ def finish(
             for n in program.inputs
             if id(values[n.name]) in recorder.given
         },
+        draws=draws,
+        updates=updates,
     )
+
+
+def kept(value: Value, shared: bool) -> torch.Tensor:
+    """Return a value's tensor for the trace; a copy where the user can still write to it."""
+    outside = value.op is None or shared
+    return value.data.clone() if outside and value.snapshot is None else value.data
 
 
 def is_leaf(value: Value) -> bool:

@@ -1,0 +1,155 @@
+"""One torch call of the user's, and the recorder as what looks at one call sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from handgrad.errors import BadInput
+from handgrad.ir import Op
+from handgrad.trace.source import Place, place_of
+from handgrad.trace.values import Stale, Value, tensors_among
+
+
+@dataclass(frozen=True)
+class Called:
+    """One torch call.
+
+    Attributes:
+        frames: those of the user's code in which it stands, innermost first.
+    """
+
+    func: Any
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    frames: list[FrameType]
+
+    @property
+    def places(self) -> tuple[tuple[int, Place], ...]:
+        """Return each frame's key and statement, outermost first."""
+        return tuple((id(frame), place_of(frame)) for frame in reversed(self.frames))
+
+    @property
+    def place(self) -> Place:
+        """Return the statement of the outermost frame."""
+        return place_of(self.frames[-1])
+
+    def refused(self, what: str, why: str = "", hint: str = "") -> BadInput:
+        """Return an error that names the call's line."""
+        text = self.place.text
+        return BadInput(
+            what, where=str(self.place.span), why=f"{text}\n{why}" if why else text, hint=hint
+        )
+
+
+class Tape(Protocol):
+    """What is recorded so far, for those who record one call."""
+
+    values: list[Value]
+    current: dict[int, Value]
+    stale: dict[int, Stale]
+    externals: dict[str, Any]
+    read: set[int]
+    apart: bool
+    makes_leaves: bool
+
+    def input(self, tensor: torch.Tensor, name: str = "", leaf: bool = False) -> Value:
+        """Note a tensor that comes from outside."""
+        ...
+
+    def resolve(
+        self, tensor: torch.Tensor, frame: FrameType | None = None, node: Any = None
+    ) -> Value:
+        """Return the value that a tensor is now."""
+        ...
+
+    def add(self, op: Op, args: Mapping[str, Any], places: Any, result: Any) -> tuple[Value, ...]:
+        """Add the values of one call."""
+        ...
+
+    def record_template(
+        self, text: str, called: Called, args: Mapping[str, torch.Tensor], result: Any
+    ) -> tuple[Value, ...]:
+        """Record a text with operands in braces that is no single call of torch's."""
+        ...
+
+    def sharing(self, tensor: torch.Tensor) -> list[Value]:
+        """Return the values that lie on the memory of a tensor."""
+        ...
+
+    def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
+        """Let the value that was recorded for a tensor of ours be the user's equal one."""
+        ...
+
+    def drafts(self, called: Called) -> Any:
+        """Return what reads a call's arguments in the user's text."""
+        ...
+
+
+class Again:
+    """Record what is called inside, though a call of the user's is being looked at.
+
+    Args:
+        mode: the recorder.
+        apart: what is called is not the user's own: their graph knows nothing of it.
+    """
+
+    def __init__(self, mode: Any, apart: bool = False) -> None:
+        self.mode, self.apart = mode, apart
+        self.before = False
+
+    def __enter__(self) -> None:
+        self.before, self.mode.apart = self.mode.apart, self.mode.apart or self.apart
+        TorchFunctionMode.__enter__(self.mode)
+
+    def __exit__(self, *error: object) -> None:
+        TorchFunctionMode.__exit__(self.mode, *error)
+        self.mode.apart = self.before
+
+
+class NoDerivative(Exception):
+    """Torch has no derivative with respect to some leaves: they can be none."""
+
+    def __init__(self, leaves: tuple[Value, ...], error: RuntimeError) -> None:
+        super().__init__("no derivative")
+        self.leaves, self.error = leaves, error
+
+
+def run(tape: Tape, called: Called) -> Any:
+    """Make a call.
+
+    Raises:
+        NoDerivative: torch has no derivative with respect to one of the leaves in it.
+    """
+    try:
+        return called.func(*called.args, **called.kwargs)
+    except RuntimeError as error:
+        leaves = [v for v in tape.values if v.leaf and v.requires]
+        if "the derivative for" in str(error):
+            given = {id(tensor) for tensor in tensors_among(called.args, called.kwargs)}
+            leaves = [v for v in leaves if id(v.tensor) in given and without(called, v.tensor)]
+        elif "Can't call numpy()" not in str(error):
+            raise
+        if not leaves:
+            raise
+        raise NoDerivative(tuple(leaves), error) from error
+
+
+def without(called: Called, leaf: torch.Tensor) -> bool:
+    """Tell whether a call runs where one tensor in it has no gradient."""
+
+    def cut(value: Any) -> Any:
+        return value.detach() if value is leaf else value
+
+    try:
+        args = [cut(value) for value in called.args]
+        called.func(*args, **{word: cut(value) for word, value in called.kwargs.items()})
+    except RuntimeError:
+        return False
+    return True

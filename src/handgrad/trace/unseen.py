@@ -1,0 +1,200 @@
+"""Tensors that no recorded call made (`torch.vmap`, `torch.jit`): the expression that made them."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from types import FrameType, ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from executing import Source
+
+from handgrad.errors import BadInput
+from handgrad.trace.calls import Called, Tape
+from handgrad.trace.draws import equal
+from handgrad.trace.functions import external
+from handgrad.trace.source import place_of
+from handgrad.trace.values import Value
+
+
+def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -> Value:
+    """Record the expression that made a tensor as one part, which autograd differentiates.
+
+    Raises:
+        BadInput: it cannot be found, gives another tensor, or reads what it does not name.
+    """
+    found = expression(tensor, frame, node)
+    if found is None:
+        raise refused(frame, "", "no recorded line made a tensor that has a gradient")
+    expr, position = found
+    part = Part(tape, frame)
+    text = ast.unparse(part.visit(expr))
+    template = text.replace("{", "{{").replace("}", "}}")
+    for name in part.operands:
+        template = template.replace(name, "{" + name + "}")
+    scope = {"torch": torch, "F": F, **tape.externals, **part.operands}
+    try:
+        with torch._C.DisableTorchFunction():
+            again = eval(compile(text, "<part>", "eval"), scope)
+    except Exception as error:
+        raise refused(frame, text, f"{type(error).__name__}: {error}") from error
+    if position is not None:
+        again, template = again[position], f"({template})[{position}]"
+    if not isinstance(again, torch.Tensor) or not equal(again, tensor):
+        raise refused(frame, text, "its text gives another tensor when it runs again")
+    hidden = boundary(tape, tensor) - {id(tape.current[id(t)]) for t in part.operands.values()}
+    if hidden:
+        names = [v.names[0][1] if v.names else v.hint for v in tape.values if id(v) in hidden]
+        told = ", ".join(filter(None, names)) or "a tensor"
+        raise refused(frame, text, f"it reads {told} without naming it: make that an argument")
+    called = Called(None, "part", (), {}, [frame])
+    (value,) = tape.record_template(template, called, part.operands, tensor)
+    return value
+
+
+def refused(frame: FrameType, text: str, why: str) -> BadInput:
+    """Say that a part of the forward pass cannot be followed."""
+    place = place_of(frame)
+    return BadInput(
+        "a part of the forward pass cannot be followed",
+        where=str(place.span),
+        why="\n".join(filter(None, (place.text, text if text != place.text else "", why))),
+        hint="write the part in plain torch, without torch.func, torch.jit or vmap",
+    )
+
+
+def expression(
+    tensor: torch.Tensor, frame: FrameType, node: Any
+) -> tuple[ast.expr, int | None] | None:
+    """Return the expression that made a tensor, and which of its results the tensor is."""
+    if isinstance(node, ast.Call | ast.Subscript | ast.Attribute):
+        return node, None
+    if not isinstance(node, ast.Name):
+        return None
+    tree = Source.for_frame(frame).tree
+    best: tuple[ast.expr, int | None] | None = None
+    line = -1
+    for each in ast.walk(tree) if tree is not None else ():
+        if not isinstance(each, ast.Assign) or not line < each.lineno <= frame.f_lineno:
+            continue
+        for target in each.targets:
+            place = place_in(target, node.id)
+            if place is not False:
+                best, line = (each.value, place), each.lineno
+    return best
+
+
+def place_in(target: ast.expr, name: str) -> int | bool | None:
+    """Return where a name stands among the targets of an assignment, False if it does not."""
+    if isinstance(target, ast.Name):
+        return None if target.id == name else False
+    if isinstance(target, ast.Tuple | ast.List):
+        for place, part in enumerate(target.elts):
+            if isinstance(part, ast.Name) and part.id == name:
+                return place
+    return False
+
+
+class Part(ast.NodeTransformer):
+    """Exchange the tensors that an expression names for operands, and note what else it calls."""
+
+    def __init__(self, tape: Tape, frame: FrameType) -> None:
+        self.tape, self.frame = tape, frame
+        self.operands: dict[str, torch.Tensor] = {}
+        self.inner: list[str] = []
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        """Leave the arguments of an inner function as they are."""
+        taken = [arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)]
+        self.inner += taken
+        visited = ast.Lambda(node.args, self.visit(node.body))
+        del self.inner[len(self.inner) - len(taken) :]
+        return visited
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Exchange a name."""
+        return self.exchanged(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """Exchange an attribute."""
+        return self.exchanged(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """Exchange an entry."""
+        return self.exchanged(node)
+
+    def exchanged(self, node: ast.expr) -> ast.AST:
+        """Return what stands for a name, or for an attribute or entry of one."""
+        try:
+            value = self.value(node)
+        except LookupError:
+            return self.generic_visit(node)
+        if isinstance(value, torch.Tensor):
+            return self.operand(value)
+        if isinstance(value, bool | int | float | str) or value is None:
+            return ast.Constant(value)
+        if isinstance(node, ast.Name):
+            if node.id in self.inner or value in (torch, F) or hasattr(builtins, node.id):
+                return node
+            return ast.Name(external(self.tape, node.id, value))
+        return self.generic_visit(node)
+
+    def operand(self, tensor: torch.Tensor) -> ast.Name:
+        """Return the operand that a tensor is."""
+        self.tape.resolve(tensor, self.frame)
+        for name, known in self.operands.items():
+            if known is tensor:
+                return ast.Name(name)
+        name = f"x{len(self.operands)}__"
+        self.operands[name] = tensor
+        return ast.Name(name)
+
+    def value(self, node: ast.expr) -> Any:
+        """Return what a name, an attribute or an entry is in the frame.
+
+        Raises:
+            LookupError: it is none of these, or belongs to a lambda inside.
+        """
+        if isinstance(node, ast.Name):
+            if node.id in self.inner:
+                raise LookupError
+            for scope in (self.frame.f_locals, self.frame.f_globals, vars(builtins)):
+                if node.id in scope:
+                    return scope[node.id]
+        elif isinstance(node, ast.Attribute):
+            owner = self.value(node.value)
+            if isinstance(owner, torch.nn.Module | ModuleType) or node.attr in vars(owner):
+                return getattr(owner, node.attr)
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            owner, key = self.value(node.value), node.slice.value
+            if isinstance(owner, list | tuple) and isinstance(key, int):
+                return owner[key]
+            if isinstance(owner, dict):
+                return owner[key]
+        raise LookupError
+
+
+def boundary(tape: Tape, tensor: torch.Tensor) -> set[int]:
+    """Return the recorded values, by id, that a tensor's own graph leads back to."""
+    known = {
+        (value.edge.node, value.edge.output_nr): value
+        for value in tape.values
+        if value.edge is not None
+    }
+    hits: set[int] = set()
+    seen: set[Any] = set()
+    stack: list[Any] = [(tensor.grad_fn, tensor.output_nr)]
+    while stack:
+        node, number = stack.pop()
+        if node is None or (node, number) in seen:
+            continue
+        seen.add((node, number))
+        if (value := known.get((node, number))) is not None:
+            hits.add(id(value))
+        elif hasattr(node, "variable"):
+            hits.add(id(tape.input(node.variable, leaf=False)))
+        else:
+            stack.extend(node.next_functions)
+    return hits
