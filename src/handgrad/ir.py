@@ -236,17 +236,18 @@ def children(expr: Expr) -> Iterator[Expr]:
 
 def walk(expr: Expr) -> Iterator[Expr]:
     """Yield every distinct node of an expression, operands before results."""
-    seen: set[int] = set()
-
-    def visit(node: Expr) -> Iterator[Expr]:
-        if id(node) in seen:
-            return
-        seen.add(id(node))
-        for child in children(node):
-            yield from visit(child)
-        yield node
-
-    yield from visit(expr)
+    seen = {id(expr)}
+    stack = [(expr, children(expr))]  # not by recursion: an expression may be of any depth
+    while stack:
+        node, left = stack[-1]
+        for child in left:
+            if id(child) not in seen:
+                seen.add(id(child))
+                stack.append((child, children(child)))
+                break
+        else:
+            stack.pop()
+            yield node
 
 
 def names(expr: Expr) -> list[str]:
