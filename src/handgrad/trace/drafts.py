@@ -8,9 +8,9 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from executing import Source
 
 from handgrad.spell import literal
+from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
 
@@ -33,9 +33,9 @@ class Drafts:
         self, recorder: Resolver, frame: FrameType, func: Any, args: Any, kwargs: Any
     ) -> None:
         self.recorder, self.frame = recorder, frame
-        executing = Source.executing(frame)
-        self.reader = Reader(frame, executing.source)
-        positions, keywords = argument_nodes(executing.node, len(args))
+        code = code_of(frame)
+        self.reader = Reader(frame, code.source)
+        positions, keywords = argument_nodes(code.node(frame), len(args))
         self.nodes: list[tuple[Any, Any]] = []
         for arg, node in itertools.zip_longest(args, positions):
             self.pair(arg, node)

@@ -16,6 +16,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import functional, is_inplace
+from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
 from handgrad.trace.foreign import foreign_call
@@ -105,6 +106,7 @@ class Recorder(TorchFunctionMode):
         self.current: dict[int, Value] = {}
         self.bound: dict[tuple[int, str], Value] = {}
         self.frame_keys: dict[int, FrameType] = {}
+        self.asked: dict[int, int] = {}  # the last instruction at which a frame was asked
         self.stale: dict[int, Stale] = {}
         self.notes: list[Note] = []
         self.given: dict[int, str] = {}  # the caller's name of a value, by its id
@@ -133,6 +135,8 @@ class Recorder(TorchFunctionMode):
         if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
             inner = frame if frame is not self.root else None
             if inner is not None and inner.f_code.co_name != "<lambda>":
+                if code_of(inner).stores_outside:
+                    self.asked.clear()
                 with torch._C.DisableTorchFunction():
                     self.discover(user_frames(frame, self.root))
 
@@ -144,6 +148,7 @@ class Recorder(TorchFunctionMode):
             self.given[id(value)] = name
         self.values.append(value)
         self.current[id(tensor)] = value
+        self.asked.clear()  # names that were stored before may mean it
         return value
 
     def discover(self, frames: list[FrameType]) -> None:
@@ -151,13 +156,19 @@ class Recorder(TorchFunctionMode):
         for depth, frame in enumerate(reversed(frames)):
             key = id(frame)
             self.frame_keys.setdefault(key, frame)
-            for name, tensor in frame_names(frame):
+            for name, tensor in frame_names(frame, self.stored(frame, key)):
                 value = self.current.get(id(tensor))
                 if value is None or self.bound.get((key, name)) is value:
                     continue
                 self.bound[key, name] = value
                 place = next((p for k, p in value.frames if k == key), None)
                 value.names.append((depth, name, key, place or place_of(frame)))
+
+    def stored(self, frame: FrameType, key: int) -> list[str] | None:
+        """Return the names that a frame may have stored since it was last asked, None for any."""
+        last, now = self.asked.get(key), frame.f_lasti
+        self.asked[key] = now
+        return None if last is None else code_of(frame).stored(last, now)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -276,6 +287,7 @@ class Recorder(TorchFunctionMode):
         made.snapshot = result.detach()
         made.tensor = target
         self.current[id(target)] = made
+        self.asked.clear()  # a name that was stored long ago now means this value
         self.mark_stale(made, places[0][1])
 
     def keep(self, args: Any) -> torch.Tensor | None:
@@ -379,7 +391,16 @@ def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
 
 def depends(value: Value) -> bool:
     """Tell whether a value is computed from a leaf, gradients or not: a comparison is too."""
-    return value.requires or any(map(depends, values_in(value.args.values())))
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if value.requires:
+            return True
+        if id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(values_in(value.args.values()))
+    return False
 
 
 def values_in(args: Iterable[Any]) -> Iterator[Value]:

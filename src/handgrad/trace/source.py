@@ -21,6 +21,7 @@ from executing import Source
 from handgrad import ops
 from handgrad.ir import Span, Static
 from handgrad.spell import literal
+from handgrad.trace.code import code_of
 
 LIBRARIES = tuple(
     str(Path(file).parent.resolve())
@@ -69,7 +70,7 @@ class Place:
 def place_of(frame: FrameType) -> Place:
     """Return the statement that a frame is running."""
     file, number = frame.f_code.co_filename, frame.f_lineno
-    return place_at(Source.for_frame(frame), file, number)
+    return place_at(code_of(frame).source, file, number)
 
 
 @cache
@@ -333,9 +334,13 @@ def argument_nodes(
     return given + [None] * max(0, args - len(given)), keywords
 
 
-def frame_names(frame: FrameType) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the names of tensors in a frame."""
-    for name, value in list(frame.f_locals.items()):
+def frame_names(frame: FrameType, only: list[str] | None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the names of tensors in a frame, all of them or those among some."""
+    if only == []:
+        return
+    known = frame.f_locals
+    for name in list(known) if only is None else only:
+        value = known.get(name)
         if isinstance(value, torch.Tensor):
             yield name, value
 
