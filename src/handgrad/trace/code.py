@@ -38,11 +38,17 @@ class Code:
         return self.nodes[at]
 
     @cached_property
+    def instructions(self) -> list[dis.Instruction]:
+        """Return the instructions that store names or jump."""
+        every = dis.get_instructions(self.__code__)
+        return [each for each in every if "STORE_" in each.opname or "JUMP" in each.opname]
+
+    @cached_property
     def stores(self) -> tuple[list[int], list[str]]:
         """Return where names are stored, in order, and which."""
         found = [
             (each.offset, name)
-            for each in dis.get_instructions(self.__code__)
+            for each in self.instructions
             if "STORE_" in each.opname
             for name in (each.argval if isinstance(each.argval, tuple) else (each.argval,))
             if isinstance(name, str)
@@ -54,7 +60,7 @@ class Code:
         """Return the stretches that may run more than once, in order and apart."""
         jumps = sorted(
             (each.argval, each.offset)
-            for each in dis.get_instructions(self.__code__)
+            for each in self.instructions
             if "JUMP" in each.opname and isinstance(each.argval, int) and each.argval < each.offset
         )
         found: list[tuple[int, int]] = []
@@ -73,8 +79,8 @@ class Code:
     @cached_property
     def stores_outside(self) -> bool:
         """Tell whether it stores names that belong to others."""
-        kinds = {each.opname for each in dis.get_instructions(self.__code__)}
-        return "STORE_GLOBAL" in kinds and self.__code__.co_name != "<module>"
+        inner = self.__code__.co_name != "<module>"
+        return inner and any(each.opname == "STORE_GLOBAL" for each in self.instructions)
 
     def stored(self, last: int, now: int) -> list[str] | None:
         """Return the names that may have been stored between two instructions, None for any."""

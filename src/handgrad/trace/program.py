@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from handgrad.errors import BadInput
@@ -17,6 +18,9 @@ from handgrad.spell import literal, spell
 from handgrad.trace.recorder import Recorder, Value, values_in
 from handgrad.trace.source import Hole, Place, Scalar
 
+DEEPEST = 24  # calls in each other, in one line: nobody reads more, and every walk may recurse
+WIDEST = 300  # characters, about
+WORD = 8  # characters that a name, or the name of a call, takes
 RESERVED = {"torch", "F", *keyword.kwlist, *dir(builtins)}
 
 
@@ -37,10 +41,10 @@ class Assembly:
         """Return the program and the value behind each of its names."""
         needed = self.needed()
         inputs = [value for value in needed if self.is_input(value)]
-        lines = [value for value in needed if not self.is_input(value) and self.is_line(value)]
+        lines = self.line_values([value for value in needed if not self.is_input(value)])
         for value in inputs:
             self.names[id(value)] = self.fresh(self.base_name(value) or "x", value)
-        for value in lines:
+        for value in sorted(lines, key=lambda value: not value.names):  # the user's names first
             self.names[id(value)] = self.fresh(
                 self.base_name(value) or self.made_name(value), value
             )
@@ -95,13 +99,30 @@ class Assembly:
             return True
         if value.requires or not value.names:
             return False
-        return value.random or (self.setup_is_input and value.order < self.first_line())
+        return value.random or (self.setup_is_input and value.order < self.first_line)
 
+    @cached_property
     def first_line(self) -> int:
         """Return the order of the first value that depends on a leaf."""
         return min(
             (v.order for v in self.recorder.values if v.op is not None and v.requires), default=0
         )
+
+    def line_values(self, made: list[Value]) -> list[Value]:
+        """Return the values that are lines; one that would be long or deep to write is one too."""
+        found: list[Value] = []
+        depth: dict[int, int] = {}
+        width: dict[int, int] = {}  # of the text, about
+        for value in made:
+            read = list(values_in(value.args.values()))
+            deep = 1 + max((depth.get(id(v), 0) for v in read), default=0)
+            wide = WORD + sum(width.get(id(v), WORD) for v in read)
+            wide += sum(len(arg.text) for arg in value.args.values() if isinstance(arg, Scalar))
+            if self.is_line(value) or deep >= DEEPEST or wide >= WIDEST:
+                found.append(value)
+            else:
+                depth[id(value)], width[id(value)] = deep, wide
+        return found
 
     def is_line(self, value: Value) -> bool:
         """Tell whether a value is a line of its own: named, used twice, or the output."""
@@ -184,10 +205,15 @@ class Assembly:
 
     def inlined(self, value: Value) -> Iterator[Value]:
         """Yield the value and the unnamed values that its line is made from."""
-        yield value
-        for arg in values_in(value.args.values()):
-            if id(arg) not in self.names:
-                yield from self.inlined(arg)
+        seen: set[int] = set()
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            if id(each) not in seen:
+                seen.add(id(each))
+                yield each
+                args = values_in(each.args.values())
+                waiting.extend(arg for arg in args if id(arg) not in self.names)
 
     def build(self, value: Value) -> Expr:
         """Return the expression of a value's own line."""
