@@ -135,15 +135,17 @@ def vgg19(_: int) -> Made:
     return forward, (torch.randn(2, 3, 32, 32),)
 
 
-def from_list(rows: int) -> Made:
-    """Return a forward pass that builds its data from a long list."""
-    data = [[0.1 * (k % 7), 1.0, 2.0] for k in range(rows)]
-
-    def forward(w: Tensor) -> Tensor:
-        x = torch.tensor(data)
-        return (x[:4] @ w).sum()
-
-    return forward, (torch.ones(3, 2),)
+def from_list(rows: int) -> Path:
+    """Write a file that builds its data from a long list of lists."""
+    text = f"""
+import torch
+rows = [[0, 1, k % 7] for k in range({rows})]
+X = torch.tensor(rows)
+W = torch.ones(3, 2, requires_grad=True)
+x = X[:4].float()
+loss = (x @ W).sum()
+"""
+    return save(text.splitlines())
 
 
 def activations(mib: int) -> Made:

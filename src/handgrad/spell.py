@@ -14,6 +14,7 @@ import torch
 from handgrad.ir import Arg, Call, Expr, Item, Name, Param, Static, operands, walk
 
 ATOM = 15
+LONG = 1000  # characters: a list that is as long is read as one without parsing it
 PRECEDENCE = {
     "|": 6,
     "^": 7,
@@ -205,7 +206,7 @@ def same(value: Any, default: Any) -> bool:
 @lru_cache(4096)
 def text_precedence(text: str) -> int:
     """Return how tightly the outermost operator of a static's text binds."""
-    if text.isidentifier() or text.isdigit():
+    if text.isidentifier() or text.isdigit() or (len(text) > LONG and text[0] in "[("):
         return ATOM
     try:
         node = ast.parse(text, mode="eval").body

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import torch
 
-from handgrad.spell import literal
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
+
+NUMBERS = {int, float, bool}
 
 
 class Resolver(Protocol):
@@ -61,7 +62,7 @@ class Drafts:
             return found
         if isinstance(value, tuple | list):
             whole = self.scalar(value) if not tensors_in(value) else None
-            if isinstance(whole, Scalar) and whole.holes:
+            if isinstance(whole, Scalar) and (whole.holes or self.is_whole(value)):
                 return whole
             parts = tuple(self.draft(part, param) for part in value)
             if any(not isinstance(part, Scalar) for part in parts):
@@ -70,6 +71,11 @@ class Drafts:
                 return parts
             return whole
         return self.scalar(value)
+
+    def is_whole(self, value: Any) -> bool:
+        """Tell whether a sequence was passed as one thing, its parts not written out."""
+        written = [node for known, node in self.nodes if known is value]
+        return bool(written) and not any(hasattr(node, "elts") for node in written)
 
     def scalar(self, value: Any) -> Scalar:
         """Return a static with its text, and remember what its names stood for."""
@@ -86,12 +92,7 @@ class Drafts:
                     axis = counted(self.frame, hole.name)
                     self.recorder.counts.setdefault(hole.name, []).append(axis)
             return scalar
-        try:
-            return Scalar(value, literal(value))
-        except ValueError:
-            return Scalar(
-                value, f"<{type(value).__name__}>"
-            )  # a generator: read by set-up lines only
+        return Scalar(value)
 
     def hint(self, tensor: torch.Tensor) -> str:
         """Return the source text of a tensor argument."""
@@ -110,6 +111,11 @@ def same_static(a: Any, b: Any) -> bool:
 
 def tensors_in(value: Any) -> bool:
     """Tell whether a nested value holds a tensor."""
-    if isinstance(value, tuple | list):
-        return any(tensors_in(part) for part in value)
-    return isinstance(value, torch.Tensor)
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, torch.Tensor):
+            return True
+        if isinstance(each, tuple | list):
+            waiting += [part for part in each if type(part) not in NUMBERS]
+    return False

@@ -9,7 +9,7 @@ import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -132,11 +132,25 @@ class Hole:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A scalar, shape or index as the user wrote it, with the names in it."""
+    """A scalar, shape or index as the user wrote it, with the names in it.
+
+    Attributes:
+        written: its text; None where it is to be written as its value.
+    """
 
     value: Any
-    text: str
+    written: str | None = None
     holes: tuple[Hole, ...] = ()
+
+    @cached_property
+    def text(self) -> str:
+        """Return its text; that of a long list is made only for a line that is kept."""
+        if self.written is not None:
+            return self.written
+        try:
+            return literal(self.value)
+        except ValueError:  # a generator: read by set-up lines only
+            return f"<{type(self.value).__name__}>"
 
     def static(self, name_of: Callable[[Hole], str | None]) -> Static:
         """Return the static, each name in it spelled as `name_of` says; None writes the value."""
