@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from handgrad.derive import Backward, BackwardLine, Contribution, Passage
 from handgrad.ops.declare import needs
 
+MOST_TOLD = 10  # contributions, in one sentence
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -34,17 +36,20 @@ def explain(backward: Backward) -> tuple[Reason, ...]:
 
 def because(each: BackwardLine, backward: Backward) -> str:
     """Return the reason for one line."""
+    many = len(each.contributions)
     if not each.primal:
-        return "More than one line below needs this part, so it has a name."
+        if many:
+            return f"Here {many} contributions add; there are too many of them for one line."
+        return "A line below needs this part more than once, or would be long without its name."
     name = each.primal
     known = backward.trace.values
-    if len(each.contributions) == 1:
+    if many == 1:
         return sentence(clauses(each.contributions[0], name), known)
-    count = {2: "twice", 3: "three times"}.get(
-        len(each.contributions), f"{len(each.contributions)} times"
-    )
-    told = "; ".join(f"through {c.via}, {clauses(c, name)}" for c in each.contributions)
-    return sentence(f"{name} is used {count}, so its contributions add: {told}", known)
+    count = {2: "twice", 3: "three times"}.get(many, f"{many} times")
+    told = [f"through {c.via}, {clauses(c, name)}" for c in each.contributions[:MOST_TOLD]]
+    if many > MOST_TOLD:
+        told.append(f"and {many - MOST_TOLD} more")
+    return sentence(f"{name} is used {count}, so its contributions add: {'; '.join(told)}", known)
 
 
 def clauses(contribution: Contribution, name: str) -> str:

@@ -227,28 +227,37 @@ def operands(arg: Arg) -> Iterator[Expr]:
         yield arg
 
 
-def children(expr: Expr) -> Iterator[Expr]:
-    """Yield the expressions that an expression is made of, left to right."""
+def children(expr: Expr) -> list[Expr]:
+    """Return the expressions that an expression is made of, left to right."""
+    if isinstance(expr, Name):
+        return []
     if isinstance(expr, Item):
-        yield expr.call
-    elif isinstance(expr, Call):
-        for arg in expr.args.values():
-            yield from operands(arg)
+        return [expr.call]
+    found: list[Expr] = []
+    for arg in expr.args.values():
+        if isinstance(arg, tuple):
+            found.extend(operands(arg))
+        elif not isinstance(arg, Static):
+            found.append(arg)
+    return found
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
     """Yield every distinct node of an expression, operands before results."""
     seen: set[int] = set()
-
-    def visit(node: Expr) -> Iterator[Expr]:
-        if id(node) in seen:
-            return
-        seen.add(id(node))
-        for child in children(node):
-            yield from visit(child)
-        yield node
-
-    yield from visit(expr)
+    waiting: list[tuple[Expr, bool]] = [(expr, False)]  # no recursion: it may be of any depth
+    while waiting:
+        node, opened = waiting.pop()
+        if opened:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            inside = children(node)
+            if not inside:
+                yield node
+                continue
+            waiting.append((node, True))
+            waiting += [(child, False) for child in reversed(inside) if id(child) not in seen]
 
 
 def names(expr: Expr) -> list[str]:

@@ -6,14 +6,16 @@ import ast
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from handgrad.ir import Arg, Call, Item, Name, Param, Static
+from handgrad.ir import Arg, Call, Expr, Item, Name, Param, Static, operands, walk
 
 ATOM = 15
+LONG = 1000  # characters: a list that is as long is read as one without parsing it
 PRECEDENCE = {
     "|": 6,
     "^": 7,
@@ -52,6 +54,9 @@ OPERATORS: dict[type[ast.AST], str] = {
 }
 
 
+Texts: TypeAlias = Mapping[int, tuple[str, int]]
+
+
 def spell(arg: Arg) -> str:
     """Return an expression or argument as source text."""
     return spelled(arg)[0]
@@ -59,21 +64,46 @@ def spell(arg: Arg) -> str:
 
 def spelled(arg: Arg) -> tuple[str, int]:
     """Return the text and how tightly its outermost operator binds."""
-    if isinstance(arg, Name):
-        return arg.name, ATOM
+    texts: dict[int, tuple[str, int]] = {}
+    for root in operands(arg):
+        for node in walk(root):  # each once, operands first: an expression may be of any depth
+            if id(node) not in texts:
+                texts[id(node)] = spelled_node(node, texts)
+    return spelled_part(arg, texts)
+
+
+def fits(expr: Expr, most: int) -> bool:
+    """Tell whether an expression's text has at most so many characters, without making it."""
+    texts: dict[int, tuple[str, int]] = {}
+    for node in walk(expr):  # no text is made of one that is too long already
+        texts[id(node)] = spelled_node(node, texts)
+        if len(texts[id(node)][0]) > most:
+            return False
+    return True
+
+
+def spelled_part(arg: Arg, texts: Texts) -> tuple[str, int]:
+    """Spell an argument whose expressions are spelled already."""
     if isinstance(arg, Static):
         return arg.text, text_precedence(arg.text)
     if isinstance(arg, tuple):
-        inside = ", ".join(spell(part) for part in arg)
+        inside = ", ".join(spelled_part(part, texts)[0] for part in arg)
         return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
-    if isinstance(arg, Item):
-        call = guard(spelled(arg.call), ATOM)
-        if arg.call.op.variadic:
-            return f"{call}[{arg.position}]", ATOM
-        output = arg.call.op.outputs[arg.position]
-        names_it = arg.call.op.spellings[0].kind == "method"
-        return (f"{call}.{output}" if names_it else f"{call}[{arg.position}]"), ATOM
-    return spelled_call(arg)
+    return texts[id(arg)]
+
+
+def spelled_node(node: Expr, texts: Texts) -> tuple[str, int]:
+    """Spell an expression whose operands are spelled already."""
+    if isinstance(node, Name):
+        return node.name, ATOM
+    if isinstance(node, Item):
+        call = guard(texts[id(node.call)], ATOM)
+        if node.call.op.variadic:
+            return f"{call}[{node.position}]", ATOM
+        output = node.call.op.outputs[node.position]
+        names_it = node.call.op.spellings[0].kind == "method"
+        return (f"{call}.{output}" if names_it else f"{call}[{node.position}]"), ATOM
+    return spelled_call(node, texts)
 
 
 def guard(text: tuple[str, int], precedence: int) -> str:
@@ -81,27 +111,29 @@ def guard(text: tuple[str, int], precedence: int) -> str:
     return text[0] if text[1] >= precedence else f"({text[0]})"
 
 
-def spelled_call(call: Call) -> tuple[str, int]:
+def spelled_call(call: Call, texts: Texts) -> tuple[str, int]:
     """Spell a call in its op's first spelling."""
     spelling, args = call.op.spellings[0], call.args
     params = spelling.params
     if spelling.kind == "template":
-        return spelling.target.format(**{name: spell(arg) for name, arg in args.items()}), ATOM
+        filled = {name: spelled_part(arg, texts)[0] for name, arg in args.items()}
+        return spelling.target.format(**filled), ATOM
     if spelling.kind in ("operator", "compare"):
-        return spelled_binary(spelling.target, args[params[0].name], args[params[1].name])
-    first = "" if spelling.kind == "function" else guard(spelled(args[params[0].name]), ATOM)
+        return spelled_binary(spelling.target, args[params[0].name], args[params[1].name], texts)
+    if spelling.kind == "function":
+        return f"{spelling.target}({spelled_arguments(params, args, texts)})", ATOM
+    operand = spelled_part(args[params[0].name], texts)
+    first = guard(operand, ATOM)
     if spelling.kind == "unary":
-        return spelling.target + guard(spelled(args[params[0].name]), UNARY), UNARY
+        return spelling.target + guard(operand, UNARY), UNARY
     if spelling.kind == "subscript":
-        return f"{first}[{spelled_index(args[params[1].name])}]", ATOM
+        return f"{first}[{spelled_index(args[params[1].name], texts)}]", ATOM
     if spelling.kind == "attribute":
         return f"{first}.{spelling.target}", ATOM
-    if spelling.kind == "method":
-        return f"{first}.{spelling.target}({spelled_arguments(params[1:], args)})", ATOM
-    return f"{spelling.target}({spelled_arguments(params, args)})", ATOM
+    return f"{first}.{spelling.target}({spelled_arguments(params[1:], args, texts)})", ATOM
 
 
-def spelled_binary(symbol: str, left: Arg, right: Arg) -> tuple[str, int]:
+def spelled_binary(symbol: str, left: Arg, right: Arg, texts: Texts) -> tuple[str, int]:
     """Spell an operator between two arguments; a number goes before what it multiplies."""
     if symbol == "*" and isinstance(right, Static) and not isinstance(left, Static):
         left, right = right, left
@@ -110,18 +142,17 @@ def spelled_binary(symbol: str, left: Arg, right: Arg) -> tuple[str, int]:
     # ** groups from the right and takes a sign on its right side; the others group from the left
     left_needs = precedence + 1 if symbol == "**" or precedence == COMPARE else precedence
     right_needs = UNARY if symbol == "**" else precedence + 1
-    text = space.join(
-        (guard(spelled(left), left_needs), symbol, guard(spelled(right), right_needs))
-    )
-    return text, precedence
+    before = guard(spelled_part(left, texts), left_needs)
+    after = guard(spelled_part(right, texts), right_needs)
+    return space.join((before, symbol, after)), precedence
 
 
-def spelled_index(index: Arg) -> str:
+def spelled_index(index: Arg, texts: Texts) -> str:
     """Spell what stands between square brackets, or in place of a starred parameter."""
     if isinstance(index, Static):
         return unbracketed(index)
     parts = index if isinstance(index, tuple) else (index,)
-    text = ", ".join(spell(part) for part in parts)
+    text = ", ".join(spelled_part(part, texts)[0] for part in parts)
     return text or "()"
 
 
@@ -137,7 +168,7 @@ def unbracketed(static: Static) -> str:
     return text[1:-1].removesuffix(",")
 
 
-def spelled_arguments(params: tuple[Param, ...], args: Mapping[str, Arg]) -> str:
+def spelled_arguments(params: tuple[Param, ...], args: Mapping[str, Arg], texts: Texts) -> str:
     """Spell arguments: required ones by position, the others by keyword where not the default."""
     parts: list[str] = []
     for param in params:
@@ -148,19 +179,19 @@ def spelled_arguments(params: tuple[Param, ...], args: Mapping[str, Arg]) -> str
         if arg is None:
             continue
         if param.star:
-            parts.append(spelled_index(arg))
+            parts.append(spelled_index(arg, texts))
         elif param.required:
-            parts.append(spelled_list(arg))
+            parts.append(spelled_list(arg, texts))
         elif not (isinstance(arg, Static) and same(arg.value, param.default)):
-            parts.append(f"{param.name}={spelled_list(arg)}")
+            parts.append(f"{param.name}={spelled_list(arg, texts)}")
     return ", ".join(parts)
 
 
-def spelled_list(arg: Arg) -> str:
+def spelled_list(arg: Arg, texts: Texts) -> str:
     """Spell an argument; a sequence that holds tensors is a list."""
     if isinstance(arg, tuple) and any(not isinstance(part, Static) for part in arg):
-        return "[" + ", ".join(spell(part) for part in arg) + "]"
-    return spell(arg)
+        return "[" + ", ".join(spelled_part(part, texts)[0] for part in arg) + "]"
+    return spelled_part(arg, texts)[0]
 
 
 def same(value: Any, default: Any) -> bool:
@@ -173,9 +204,10 @@ def same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and value == default
 
 
+@lru_cache(4096)
 def text_precedence(text: str) -> int:
     """Return how tightly the outermost operator of a static's text binds."""
-    if text.isidentifier() or text.isdigit():
+    if text.isidentifier() or text.isdigit() or (len(text) > LONG and text[0] in "[("):
         return ATOM
     try:
         node = ast.parse(text, mode="eval").body

@@ -86,7 +86,7 @@ def simplify(
     done = words.shortened(result, largest)
     if steps or latex:
         done += f"\n{words.checked(result)}"
-    notes = [*words.notes(result.trace), *words.without_rule(result)]
+    notes = [*words.notes(result.trace), *words.without_rule(result), *result.notes]
     tell(notes, json, no_color, (f"wrote {' and '.join(wrote)}: " if wrote else "") + done)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from handgrad.derive.sweep import Contribution
 from handgrad.errors import Undecided
-from handgrad.ir import Expr, Item, Line, Name, operands
+from handgrad.ir import Call, Expr, Item, Line, Name, operands
 from handgrad.trace import Trace
 
 
@@ -158,17 +158,21 @@ def names_in_text(text: str) -> list[str]:
 def names_by_value(expr: Expr) -> list[str]:
     """Return the names that an expression reads for their values, not merely their shapes."""
     found: dict[str, None] = {}
-
-    def visit(node: Expr) -> None:
+    seen: set[int] = set()
+    waiting = [expr]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, Name):
             found[node.name] = None
-        elif isinstance(node, Item):
-            visit(node.call)
-        else:
-            for param, arg in node.args.items():
-                if param not in node.op.structural:
-                    for child in operands(arg):
-                        visit(child)
-
-    visit(expr)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            inside = [node.call] if isinstance(node, Item) else [*values_read(node)]
+            waiting += reversed(inside)
     return list(found)
+
+
+def values_read(call: Call) -> Iterator[Expr]:
+    """Yield the operands of a call that it reads for more than their shape."""
+    for param, arg in call.args.items():
+        if param not in call.op.structural:
+            yield from operands(arg)

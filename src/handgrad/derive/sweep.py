@@ -66,17 +66,23 @@ class Sweep:
     ) -> None:
         self.wanted, self.outputs, self.opaque = wanted, outputs, opaque
         self.found: dict[str, list[Contribution]] = {}
+        self.rank: dict[str, int] = {}  # the order in which names were first reached
+        self.brought: list[tuple[str, int]] = []  # names and places of the last push's
 
     def push(self, root: Expr, dy: Any, via: str = "") -> None:
         """Send a cotangent (a Term, or one for each output) through an expression to its names."""
         order = list(walk(root))
+        self.brought = []
         arrived: dict[int, list[Contribution]] = {id(root): [Contribution(dy, ())]}
         for node in reversed(order):
             if (contributions := arrived.pop(id(node), None)) is None:
                 continue
             if isinstance(node, Name):
                 here = [replace(each, via=via) for each in contributions]
-                self.found.setdefault(node.name, []).extend(here)
+                known = self.found.setdefault(node.name, [])
+                self.rank.setdefault(node.name, len(self.rank))
+                self.brought += [(node.name, len(known) + k) for k in range(len(here))]
+                known.extend(here)
             elif isinstance(node, Item):
                 for each in contributions:
                     terms = one_of(node, each.term)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
+from types import CodeType
 from typing import Any
 
 import torch
@@ -43,6 +44,12 @@ class Rounding:
                 found[name] = max(found[name], far) if far < float("inf") else found[name]
         return {name: ROOM * far for name, far in found.items()}
 
+    @cached_property
+    def compiled(self) -> list[tuple[BackwardLine, CodeType]]:
+        """Return the lines with their code: they run several times."""
+        lines = self.backward.lines
+        return [(each, compile(each.line.text, "<backward>", "exec")) for each in lines]
+
     def run(self, generator: torch.Generator | None, still: set[str]) -> dict[str, torch.Tensor]:
         """Run the lines, the last digits of every value moved unless there is no generator."""
 
@@ -56,8 +63,8 @@ class Rounding:
 
         scope = {name: moved(name, value) for name, value in self.scope.items()}
         with torch.no_grad():
-            for each in self.backward.lines:
-                exec(compile(each.line.text, "<backward>", "exec"), scope)
+            for each, code in self.compiled:
+                exec(code, scope)
                 scope[each.name] = moved(each.name, scope[each.name])
         return {each.name: scope[each.name] for each in self.backward.lines if each.primal}
 

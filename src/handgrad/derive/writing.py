@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from handgrad.derive.backward import Backward, BackwardLine, refuse_nan
@@ -11,12 +10,14 @@ from handgrad.derive.opaque import opaque_vjp
 from handgrad.derive.sweep import Contribution, Sweep, building_for
 from handgrad.derive.verify import verify
 from handgrad.errors import NoRule
-from handgrad.ir import Call, Expr, Item, Line, Name, children, names
+from handgrad.ir import Call, Expr, Item, Line, Name, children, names, walk
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
 from handgrad.spell import spell
 from handgrad.threads import threads_for
 from handgrad.trace import Trace
+
+MOST_TERMS = 50  # in one line
 
 
 def derive(trace: Trace, *, strict: bool = False) -> Backward:
@@ -49,6 +50,7 @@ class Writer:
         self.opaque: list[tuple[str, int]] = []
         self.place = 0
         self.made: set[str] = set()
+        self.counts: dict[str, int] = {}
         self.memo: dict[int, bool] = {}
         self.outputs: dict[int, Any] = {}
         self.sweep = Sweep(self.wanted, self.outputs, self.no_rule)
@@ -57,7 +59,7 @@ class Writer:
         """Return the backward program."""
         lines = self.trace.lines
         output = self.trace.output
-        first_use = self.first_uses()
+        first_read = self.first_read()
         self.sweep.found[output] = []
         for place in range(len(lines) - 1, -1, -1):
             self.place = place
@@ -65,23 +67,23 @@ class Writer:
             arrived = [t for t in line.targets if t == output or self.sweep.found.get(t)]
             if arrived and self.wanted(line.expr):
                 self.pass_through(line, arrived)
-            ready = [n for n, at in first_use.items() if at == place and self.sweep.found.get(n)]
-            for name in ready:
-                self.assign(name, self.sweep.found[name])
+            for name in first_read[place]:
+                if self.sweep.found.get(name):
+                    self.assign(name, self.sweep.found[name])
         return Backward(self.trace, tuple(self.lines), tuple(self.opaque), "d" + output)
 
-    def first_uses(self) -> dict[str, int]:
-        """Return for each name the first line that reads it, in order of reading."""
-        found: dict[str, int] = {}
-        for place, line in enumerate(self.trace.lines):
-            if line.differentiable:
-                for name in names(line.expr):
-                    found.setdefault(name, place)
-        return {n: at for n, at in found.items() if n in self.trace.grads}
+    def first_read(self) -> list[list[str]]:
+        """Return for each line the names that no line before it reads, in order of reading."""
+        seen: set[str] = set()
+        found: list[list[str]] = []
+        for line in self.trace.lines:
+            read = names(line.expr) if line.differentiable else []
+            found.append([n for n in read if n not in seen and n in self.trace.grads])
+            seen.update(read)
+        return found
 
     def pass_through(self, line: Line, arrived: list[str]) -> None:
         """Send the cotangent of a line's targets through its expression, sharing what repeats."""
-        before = {name: len(found) for name, found in self.sweep.found.items()}
         expr = line.expr
         targets = [self.term(t) for t in line.targets]
         cotangents = tuple(self.term("d" + t, t) if t in arrived else None for t in line.targets)
@@ -96,15 +98,11 @@ class Writer:
                 whole[expr.position] = targets[0]
                 self.outputs[id(expr.call)] = tuple(whole)
             self.sweep.push(expr, cotangents[0], line.target)
-        self.share(line, before)
+        self.share(line)
 
-    def share(self, line: Line, before: Mapping[str, int]) -> None:
-        """Name the parts that the new contributions have in common."""
-        fresh = [
-            (name, k)
-            for name, found in self.sweep.found.items()
-            for k in range(before.get(name, 0), len(found))
-        ]
+    def share(self, line: Line) -> None:
+        """Name the parts that the new contributions have in common, and what is deep in them."""
+        fresh = sorted(self.sweep.brought, key=lambda each: (self.sweep.rank[each[0]], each[1]))
         hoist = Hoist()
         roots = [self.sweep.found[name][k].term.expr for name, k in fresh]
         named: dict[Any, Name] = {}
@@ -123,10 +121,19 @@ class Writer:
             self.sweep.found[name][k] = Contribution(term, old.passages, old.via)
 
     def assign(self, name: str, contributions: list[Contribution]) -> None:
-        """Write the line of one cotangent: the sum of what arrives by every path."""
+        """Write the line of one cotangent: the sum of what arrives by every path.
+
+        A sum of very many has lines of its own on the way, in the order in which they are added.
+        """
         total: Any = contributions[0].term
-        with building_for(None):
-            for other in contributions[1:]:
+        first = 0
+        for place, other in enumerate(contributions[1:], 1):
+            if place - first == MOST_TERMS:
+                part = self.fresh("d" + name)
+                self.add(part, total.expr, "", tuple(contributions[first:place]))
+                total = Term(Name(part, total.expr.shape, total.expr.dtype))
+                first = place
+            with building_for(None):
                 total = total + other.term
         self.add("d" + name, total.expr, name, tuple(contributions))
 
@@ -139,9 +146,10 @@ class Writer:
 
     def fresh(self, base: str) -> str:
         """Return a name that is not taken."""
-        count = 1
+        count = self.counts.get(base, 1)
         while f"{base}_{count}" in self.taken:
             count += 1
+        self.counts[base] = count + 1
         self.taken.add(f"{base}_{count}")
         return f"{base}_{count}"
 
@@ -154,9 +162,10 @@ class Writer:
         """Tell whether a gradient flows to an expression."""
         if isinstance(expr, Name):
             return expr.name in self.trace.grads and expr.dtype.is_floating_point
-        if id(expr) not in self.memo:
-            cut = isinstance(expr, Call) and expr.constant
-            self.memo[id(expr)] = not cut and any(map(self.wanted, children(expr)))
+        for node in walk(expr) if id(expr) not in self.memo else ():
+            cut = isinstance(node, Call) and node.constant
+            if not isinstance(node, Name):
+                self.memo[id(node)] = not cut and any(map(self.wanted, children(node)))
         return self.memo[id(expr)]
 
     def no_rule(self, call: Call, param: str, dy: Any) -> Any:

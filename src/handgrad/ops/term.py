@@ -17,8 +17,9 @@ from handgrad.index import parse
 from handgrad.ir import Arg, Call, Expr, Item, Name, Op, Shape, Static, operands
 from handgrad.ops.numbers import lift, lower, text_of, write
 from handgrad.ops.table import Table, ask
-from handgrad.spell import ATOM, guard, spelled
+from handgrad.spell import ATOM, fits, guard, spelled
 
+LONG = 200  # characters: the number is written instead of a text that takes so many
 Type = tuple[Shape, torch.dtype]
 CURRENT: ContextVar[Table] = ContextVar("op table")
 EXPECTED: ContextVar[Type | None] = ContextVar("expected type", default=None)
@@ -286,15 +287,17 @@ def size(expr: Expr, axis: int) -> Any:
 
 def size_text(expr: Expr, axis: int) -> str:
     """Return the text of an axis' size, from the nearest named tensor that has the axis."""
-    if isinstance(expr, Name):
-        known = expr.sizes[axis] if expr.sizes else ""
-        return known or f"{expr.name}.shape[{axis}]"
-    if isinstance(expr, Call):
+    while isinstance(expr, Call):
         source = axis_source(expr, axis)
         if isinstance(source, str):
             return source
-        if source is not None:
-            return size_text(*source)
+        if source is None:
+            break
+        expr, axis = source
+    if isinstance(expr, Name) and expr.sizes and expr.sizes[axis]:
+        return expr.sizes[axis]
+    if not fits(expr, LONG):
+        return str(expr.shape[axis])
     return f"{guard(spelled(expr), ATOM)}.shape[{axis}]"
 
 

@@ -93,9 +93,11 @@ class Coefficient:
         return self * other.inverse()
 
     def __pow__(self, power: int) -> Coefficient:
-        base, result = (self if power >= 0 else self.inverse()), ONE
-        for _ in range(abs(power)):
-            result = result * base
+        base, result, left = (self if power >= 0 else self.inverse()), ONE, abs(power)
+        while left:  # by squaring: the power may be any number that a user wrote
+            result = result * base if left % 2 else result
+            left //= 2
+            base = base * base if left else base
         return result
 
     @property

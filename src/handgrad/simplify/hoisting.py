@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from handgrad.derive import BackwardLine
 from handgrad.derive.hoist import Hoist
-from handgrad.ir import Call, Expr, Line, Name, children, names
+from handgrad.ir import Call, Expr, Line, Name, names, walk
 from handgrad.simplify.count import count
 from handgrad.simplify.layout import permuted
-from handgrad.spell import spell
+from handgrad.spell import fits, spell
 from handgrad.trace import Trace
 
 MANY = 3  # a reshape that is written so often gets a name
+LONG = 400  # characters: what takes so many to write does more than one thing
 
 
 class Alike(Hoist):
@@ -93,21 +93,7 @@ def rewritten(each: BackwardLine, expr: Expr) -> BackwardLine:
 
 def repeated(hoist: Hoist, roots: list[Expr]) -> list[Expr]:
     """Return the parts that do something and occur in more than one place, inner ones first."""
-    uses: Counter[Any] = Counter()
-    first: dict[Any, Expr] = {}
-
-    def visit(node: Expr) -> None:
-        key = hoist.key(node)
-        uses[key] += 1
-        if key in first or isinstance(node, Name):
-            return
-        for child in children(node):
-            visit(child)
-        first[key] = node
-
-    for root in roots:
-        visit(root)
-    return [node for key, node in first.items() if uses[key] > 1 and worth(node, uses[key])]
+    return [node for node, uses in hoist.occurring(roots) if uses > 1 and worth(node, uses)]
 
 
 def worth(node: Expr, uses: int) -> bool:
@@ -115,22 +101,14 @@ def worth(node: Expr, uses: int) -> bool:
     if not isinstance(node, Call) or node.op.several or node.op.random:
         return False
     views = node.op.index is None and permuted(node) is None and uses >= MANY
-    work = count(spell(node))
+    work = count(spell(node)) if fits(node, LONG) else MANY
     scalar = work <= 1 and not node.shape  # costs less than the name
     return (work > 0 and not scalar) or (views and bool(node.op.rules))
 
 
 def keys(hoist: Hoist, root: Expr) -> set[Any]:
     """Return the keys of all parts of an expression."""
-    found: set[Any] = set()
-
-    def visit(node: Expr) -> None:
-        found.add(hoist.key(node))
-        for child in children(node):
-            visit(child)
-
-    visit(root)
-    return found
+    return {hoist.key(node) for node in walk(root)}
 
 
 def fresh(base: str, taken: set[str]) -> str:

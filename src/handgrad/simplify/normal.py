@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from handgrad.simplify.coefficient import ONE, Coefficient, constant, symbol
+from handgrad.simplify.effort import go_on
 
 ABSENT = -99  # the label of a size-1 axis
 MOST_BOUND = 6
@@ -64,6 +65,7 @@ class Poly:
         return Poly({key: c * by for key, c in self.terms.items()} if by else {})
 
     def __mul__(self, other: Poly) -> Poly:
+        go_on()
         if len(self.terms) * len(other.terms) > MOST_TERMS:
             raise TooLarge
         rows: list[tuple[Key, Coefficient]] = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from handgrad.derive import Backward, BackwardLine
 from handgrad.ir import Call, Expr, Item, Line, Static, names, walk
 from handgrad.simplify.coefficient import ONE
+from handgrad.simplify.effort import go_on
 from handgrad.simplify.facts import Facts
 from handgrad.simplify.identities import as_product
 from handgrad.simplify.lower import WHOLE_DTYPES, Lowering
@@ -128,6 +129,7 @@ class Reading:
 
     def backward_line(self, each: BackwardLine, root: bool) -> None:
         """Lower one line; what keeps a line of its own is an atom from there on."""
+        go_on()
         self.listen(self, each)
         self.facts.used.clear()
         poly = self.lowering.lower(each.line.expr)
@@ -164,6 +166,7 @@ class Reading:
 
     def define(self, line: Line) -> None:
         """Learn what a name is: a product is put in its place, a sum becomes an atom."""
+        go_on()
         expr = line.expr
         name = line.target
         if len(line.targets) > 1 or isinstance(expr, Item) or expr.dtype in WHOLE_DTYPES:

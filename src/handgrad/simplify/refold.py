@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from handgrad.simplify.coefficient import ONE, Coefficient, symbol
 from handgrad.simplify.count import count
+from handgrad.simplify.effort import go_on
 from handgrad.simplify.exponentials import functions
 from handgrad.simplify.factoring import (
     connected,
@@ -85,6 +86,7 @@ class Refold:
         self, poly: Poly, depth: int, rank: int | None = None, *, plain: bool = False
     ) -> Piece | None:
         """Return the cheapest text, None if there is none; a plain one has no number before it."""
+        go_on()
         if not poly.terms:
             return Piece("0", ATOM, 0)
         unless = negation(poly)

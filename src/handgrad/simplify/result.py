@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +13,10 @@ from typing import Any
 from handgrad.derive import Backward
 from handgrad.derive.verify import verify
 from handgrad.errors import BadInput
+from handgrad.simplify.effort import BUDGET, Spent, at_most
 from handgrad.simplify.program import Reading
 from handgrad.simplify.region import within
+from handgrad.simplify.sized import unknown_ops
 from handgrad.simplify.steps import Step, steps
 from handgrad.simplify.writing import Writing
 from handgrad.threads import threads_for
@@ -32,6 +34,7 @@ class Simplified(Backward):
         unit: the output's cotangent is 1 and is left out.
         facts: what the forward lines prove, in words.
         refused: lines that were tried and did not give the same numbers.
+        notes: what was left undone, and why.
     """
 
     before: Backward = field(kw_only=True)
@@ -39,11 +42,16 @@ class Simplified(Backward):
     unit: bool = field(kw_only=True)
     facts: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Return the derivation: every line of the way, what it becomes, and why."""
-        return steps(self.reading, self.lines, unit=self.unit)
+        return (
+            ()
+            if self.lines == self.before.lines
+            else steps(self.reading, self.lines, unit=self.unit)
+        )
 
     def latex(self) -> str:
         """Return the derivation in index notation, as LaTeX."""
@@ -54,7 +62,7 @@ class Simplified(Backward):
     def to_dict(self) -> dict[str, Any]:
         """Return the lines and steps as plain data."""
         taken = [vars(step) for step in self.steps]
-        return {**super().to_dict(), "steps": taken}
+        return {**super().to_dict(), "steps": taken, "undone": list(self.notes)}
 
     def _repr_html_(self) -> str:
         # what displays is above what computes: it is looked up only when a notebook asks
@@ -73,6 +81,7 @@ def simplify(
     form: str = "shortest",
     upstream: bool | None = None,
     without: Iterable[str] = (),
+    seconds: float = BUDGET,
 ) -> Simplified:
     """Put the lines of a backward pass together and cut its corners, soundly.
 
@@ -83,6 +92,8 @@ def simplify(
         form: `shortest`, or `textbook` for the form that books print.
         upstream: keep the output's cotangent in the lines; by default only where it is not 1.
         without: facts not to be used, by their words.
+        seconds: how long it may take; what would take longer stays as `derive` wrote it, and
+            `notes` says so.
 
     Raises:
         BadInput: a name or the form is unknown.
@@ -92,16 +103,36 @@ def simplify(
         raise BadInput(f"form {form!r} is unknown", hint=f"it is one of {', '.join(FORMS)}")
     backward = within(backward, start, to)
     textbook = form == "textbook"
-    with deep(), threads_for(backward.trace.values.values()):
+    unit = is_unit(backward) if upstream is None else not upstream
+    with deep(), threads_for(backward.trace.values.values()), at_most(seconds):
         reading = Reading(backward, frozenset(without), share=not textbook)
-        reading.read()
-        result = written(reading, is_unit(backward) if upstream is None else not upstream)
+        try:
+            with at_most(seconds / 2):
+                reading.read()
+            result = written(reading, unit, seconds)
+        except Spent:
+            result = as_derived(reading, seconds)
         leaves = {each.primal for each in result.lines} & set(backward.trace.leaves)
         verify(result, leaves, backward)
     return result
 
 
-def written(reading: Reading, unit: bool) -> Simplified:
+def as_derived(reading: Reading, seconds: float) -> Simplified:
+    """Return the lines as they were, where even reading them takes too long."""
+    backward = reading.backward
+    return Simplified(
+        backward.trace,
+        backward.lines,
+        backward.opaque,
+        backward.start,
+        before=backward,
+        reading=reading,
+        unit=False,
+        notes=(f"nothing was simplified in {seconds:g} s: the lines are those that derive wrote",),
+    )
+
+
+def written(reading: Reading, unit: bool, seconds: float) -> Simplified:
     """Write the lines of what was read."""
     backward = reading.backward
     writing = Writing(reading, unit, textbook=not reading.share)
@@ -116,7 +147,18 @@ def written(reading: Reading, unit: bool) -> Simplified:
         unit=unit,
         facts=tuple(reading.facts.texts),
         refused=tuple(writing.refused),
+        notes=tuple(undone(writing, seconds)),
     )
+
+
+def undone(writing: Writing, seconds: float) -> Iterator[str]:
+    """Yield what was left undone."""
+    if writing.unfinished:
+        names = ", ".join(writing.unfinished)
+        yield f"{seconds:g} s were not enough for {names}: there the lines are those of derive"
+    unknown = unknown_ops(writing.reading.backward)
+    if unknown:
+        yield f"tried at the traced sizes only: {', '.join(unknown)} is run at no others"
 
 
 @contextmanager

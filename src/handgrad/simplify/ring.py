@@ -14,6 +14,9 @@ from handgrad.simplify.sizes import Axes
 
 MINUS = constant(-1)
 MOST_OPENED = 8
+MOST_POWER = (
+    32  # of a number that is multiplied out, or of an exponential: -1e9 is a mask, no power
+)
 
 
 @dataclass(frozen=True)
@@ -214,10 +217,11 @@ class Ring:
             only = self.as_atom(a).single
             assert only is not None
             done = self.power_of_monomial(*only, exponent)
-            assert done is not None
-            return done
+            if done is not None:
+                return done
         base = self.make("sum", a)
-        self.positive |= base.atoms
+        if exponent.denominator > 1:
+            self.positive |= base.atoms
         ((key, _),) = base.terms.items()
         return monomial((place, power * exponent) for place, power in key)
 
@@ -232,8 +236,10 @@ class Ring:
         if exponent < 0:
             self.divided |= {name for (name, _), q in key if q > 0} if self.ahead else set()
         if exponent.denominator == 1:
-            assert hasattr(by, "inverse")
-            return monomial(((p, q * exponent) for p, q in key), by ** int(exponent))  # type: ignore[operator]
+            assert isinstance(by, Coefficient)
+            if by != ONE and abs(exponent) > MOST_POWER:
+                return None
+            return monomial(((p, q * exponent) for p, q in key), by ** int(exponent))
         if by != ONE:
             return None
         doubtful = [q for (n, _), q in key if n not in self.positive]
@@ -249,7 +255,8 @@ class Ring:
         for key, c in a.terms.items():
             one = Poly({key: ONE})
             times = c.number
-            if times is None or times.denominator != 1 or bound_count(key):
+            whole = times is not None and times.denominator == 1 and abs(times) <= MOST_POWER
+            if times is None or not whole or bound_count(key):
                 result = result * self.make("exp", Poly({key: c}))
                 continue
             log = self.made.get(key[0][0][0]) if len(key) == 1 and key[0][1] == 1 else None

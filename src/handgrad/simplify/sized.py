@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from handgrad.derive import Backward
 from handgrad.derive.backward import names_in_text
+from handgrad.ir import Call, walk
 from handgrad.threads import threads_for
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ SMALL = (5, 3, 7, 4, 11, 6, 13, 8, 17, 9, 19, 10, 23, 12, 29)
 LEAST = min(SMALL)
 TOLERANCE = 1e-8
 LARGEST = 30_000_000  # entries; a program with more is not run once more
+HARMLESS = {"detach", "data"}  # they pass on what they are given
 FAILURES = (RuntimeError, IndexError, NameError, AttributeError, TypeError, ValueError)
 
 
@@ -104,7 +107,7 @@ def own(reading: Reading) -> Place:
 def elsewhere(reading: Reading) -> Place | None:
     """Return the program on drawn numbers at other sizes; None if it has none or cannot run."""
     trace = reading.backward.trace
-    if sum(v.numel() for v in trace.values.values()) > LARGEST:
+    if sum(v.numel() for v in trace.values.values()) > LARGEST or unknown_ops(reading.backward):
         return None
     for attempt in range(3):
         try:
@@ -114,6 +117,18 @@ def elsewhere(reading: Reading) -> Place | None:
             continue
         return found if run.moved else None
     return None
+
+
+def unknown_ops(backward: Backward) -> list[str]:
+    """Return the ops without a row that must not be run at sizes that nobody gave them.
+
+    What they ask of their arguments is not known, and some write outside their memory.
+    """
+    lines = [*backward.trace.lines, *(each.line for each in backward.lines)]
+    nodes = (node for line in lines for node in walk(line.expr))
+    found = (n.op.name for n in nodes if isinstance(n, Call) and n.op.foreign)
+    names = dict.fromkeys(name.removeprefix("autograd of ") for name in found)
+    return [name for name in names if not HARMLESS.intersection(name.split("."))]
 
 
 def reach(reading: Reading, scope: dict[str, Any]) -> float:

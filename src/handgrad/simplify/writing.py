@@ -12,6 +12,7 @@ from handgrad.derive import BackwardLine
 from handgrad.ir import Call, Expr, Line, children, names, walk
 from handgrad.simplify.coefficient import ONE
 from handgrad.simplify.count import count
+from handgrad.simplify.effort import Spent, at_most, go_on, left
 from handgrad.simplify.hoisting import hoisted
 from handgrad.simplify.identities import alternatives, exchanged
 from handgrad.simplify.normal import Poly, TooLarge
@@ -24,6 +25,8 @@ from handgrad.simplify.words import Vocabulary, Word
 from handgrad.spell import spell
 
 CHEAPER = 1e-6
+
+SHARE = 3  # one line may take a third of the time that is left
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Writing:
     written: dict[str, str] = field(default_factory=dict[str, str])
     emitted: set[str] = field(default_factory=set[str])
     refused: list[str] = field(default_factory=list[str])
+    unfinished: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
         self.proof = Proof(self.reading)
@@ -119,7 +123,13 @@ class Writing:
         """Write one root: the cheapest form, or the lines that were there where none is cheaper."""
         old = self.slice(name)
         before = sum(self.cost(each) for each in old)
-        best = self.best(low, before)
+        try:
+            with at_most(left() / SHARE):
+                go_on()
+                best = self.best(low, before)
+        except Spent:
+            self.unfinished.append(name)
+            best = None
         if best is None:
             for each in old:
                 self.append(each)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from types import CodeType, FrameType
+from types import FrameType
 
 import torch
-from executing import Source
+
+from handgrad.trace.code import Code, code_of
 
 Axis = tuple[torch.Tensor, int]
 LOOPS = ast.For | ast.AsyncFor | ast.While
@@ -17,7 +19,7 @@ INNER = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 def counted(frame: FrameType, name: str) -> Axis | None:
     """Return the tensor, and its axis, whose size a name of a frame was once assigned."""
-    found = assigned(Source.for_frame(frame), frame.f_code, name)
+    found = assigned(code_of(frame)).get(name)
     tensor = frame.f_locals.get(found[0]) if found else None
     if found is None or not isinstance(tensor, torch.Tensor):
         return None
@@ -27,25 +29,24 @@ def counted(frame: FrameType, name: str) -> Axis | None:
 
 
 @cache
-def assigned(source: Source, code: CodeType, name: str) -> tuple[str, int] | None:
-    """Return the tensor's name and the axis in the one statement that assigns a name.
+def assigned(code: Code) -> dict[str, tuple[str, int]]:
+    """Return what each name of a function or file counts: the tensor's name and the axis.
 
     There is none where a name is assigned twice or in a loop: it may have stood for something else.
     """
-    body = body_of(source, code)
-    stores = [n.id for n in inside(body) if isinstance(n, ast.Name) and is_store(n)]
-    if stores.count(name) != 1:
-        return None
-    outside = [each for each in inside(body, loops=False) if isinstance(each, ast.Assign)]
-    for statement in outside:
-        found = sizes_in(statement).get(name)
-        if found is not None and stores.count(found[0]) <= (found[0] not in parameters(code)):
-            return found
-    return None
+    body = body_of(code)
+    stores = Counter(n.id for n in inside(body) if isinstance(n, ast.Name) and is_store(n))
+    found: dict[str, tuple[str, int]] = {}
+    for statement in inside(body, loops=False):
+        for name, size in sizes_in(statement).items() if isinstance(statement, ast.Assign) else ():
+            if stores[name] == 1 and stores[size[0]] <= (size[0] not in parameters(code)):
+                found.setdefault(name, size)
+    return found
 
 
-def body_of(source: Source, code: CodeType) -> list[ast.stmt]:
+def body_of(code: Code) -> list[ast.stmt]:
     """Return the statements of the function, or the file, that a code object runs."""
+    source = code.source
     if source.tree is None:
         return []
     if code.co_name == "<module>":
@@ -73,7 +74,7 @@ def is_store(node: ast.Name) -> bool:
     return not isinstance(node.ctx, ast.Load)
 
 
-def parameters(code: CodeType) -> tuple[str, ...]:
+def parameters(code: Code) -> tuple[str, ...]:
     """Return the names of a function's parameters."""
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 

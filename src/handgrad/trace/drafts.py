@@ -7,12 +7,19 @@ import itertools
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from executing import Source
 
-from handgrad.spell import literal
+from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
+
+NUMBERS = {int, float, bool}
+LONG = 200  # parts
+PLAIN = (
+    *(type(None), type(...), bool, int, float, str, slice, range, tuple, list, np.generic),
+    *(torch.dtype, torch.device, torch.memory_format, torch.layout),
+)
 
 
 class Resolver(Protocol):
@@ -52,12 +59,12 @@ class Drafts:
     ) -> None:
         self.recorder, self.frame = recorder, frame
         self.unspelled = False
-        executing = Source.executing(frame)
-        self.reader = Reader(frame, executing.source)
+        code = code_of(frame)
+        self.reader = Reader(frame, code.source)
         self.nodes: list[tuple[Any, Any]] = [] if outer is None else outer.nodes
         if outer is not None or not (args or kwargs):
             return
-        positions, keywords = argument_nodes(executing.node, len(args))
+        positions, keywords = argument_nodes(code.node(frame), len(args))
         for arg, node in itertools.zip_longest(args, positions):
             self.pair(arg, node)
         for word, value in kwargs.items():
@@ -80,9 +87,11 @@ class Drafts:
             if not found.hint and found.op is None and not found.names:
                 found.hint = self.hint(value)
             return found
+        if isinstance(value, np.ndarray):
+            return self.recorder.resolve(torch.as_tensor(value))
         if isinstance(value, tuple | list):
             whole = self.scalar(value) if not tensors_in(value) else None
-            if isinstance(whole, Scalar) and whole.holes:
+            if isinstance(whole, Scalar) and (whole.holes or self.is_whole(value)):
                 return whole
             parts = tuple(self.draft(part) for part in value)
             if any(not isinstance(part, Scalar) for part in parts):
@@ -91,6 +100,11 @@ class Drafts:
                 return parts
             return whole
         return self.scalar(value)
+
+    def is_whole(self, value: Any) -> bool:
+        """Tell whether a sequence was passed as one thing, its parts not written out."""
+        written = [node for known, node in self.nodes if known is value]
+        return bool(written) and not any(hasattr(node, "elts") for node in written)
 
     def scalar(self, value: Any) -> Scalar:
         """Return a static with its text, and remember what its names stood for."""
@@ -107,11 +121,8 @@ class Drafts:
                     axis = counted(self.frame, hole.name)
                     self.recorder.counts.setdefault(hole.name, []).append(axis)
             return scalar
-        try:
-            return Scalar(value, literal(value))
-        except ValueError:
-            self.unspelled = True
-            return Scalar(value, f"<{type(value).__name__}>")
+        self.unspelled = self.unspelled or not spellable(value)
+        return Scalar(value)
 
     def hint(self, tensor: torch.Tensor) -> str:
         """Return the source text of a tensor argument."""
@@ -123,6 +134,18 @@ class Drafts:
         return next((n for known, n in self.nodes if known is tensor and n is not None), None)
 
 
+def spellable(value: Any, most: int = LONG) -> bool:
+    """Tell whether a plain value has a text that a line can hold: a long list is data."""
+    waiting, seen = [value], 0
+    while waiting:
+        each, seen = waiting.pop(), seen + 1
+        if seen > most or not isinstance(each, PLAIN):
+            return False
+        if isinstance(each, tuple | list):
+            waiting += each[: most + 1]
+    return True
+
+
 def same_static(a: Any, b: Any) -> bool:
     """Tell whether two plain values are one and the same argument."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
@@ -132,6 +155,11 @@ def same_static(a: Any, b: Any) -> bool:
 
 def tensors_in(value: Any) -> bool:
     """Tell whether a nested value holds a tensor."""
-    if isinstance(value, tuple | list):
-        return any(tensors_in(part) for part in value)
-    return isinstance(value, torch.Tensor)
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, torch.Tensor):
+            return True
+        if isinstance(each, tuple | list):
+            waiting += [part for part in each if type(part) not in NUMBERS]
+    return False

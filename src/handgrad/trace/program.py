@@ -19,9 +19,11 @@ from handgrad.trace.result import Draw
 from handgrad.trace.source import Hole, Place, Scalar
 from handgrad.trace.values import Value, values_in
 
+DEEPEST = 24  # calls in each other, in one line: nobody reads more, and every walk may recurse
+WIDEST = 300  # characters, about
+WORD = 8  # characters that a name, or the name of a call, takes
 RESERVED = {"torch", "F", *keyword.kwlist, *dir(builtins)}
 WORDS = {"torch", "F", "range", "float", "int", "len"}
-DEEP = 8  # calls inside each other: what is nested deeper gets a line of its own
 
 
 @dataclass
@@ -42,11 +44,11 @@ class Assembly:
         """Return the program and the value behind each of its names."""
         needed = self.needed()
         inputs = [value for value in needed if self.is_input(value)]
-        self.choose_lines([value for value in needed if not self.is_input(value)])
-        lines = [value for value in needed if id(value) in self.own]
+        lines = self.line_values([value for value in needed if not self.is_input(value)])
         self.taken |= dict.fromkeys(self.recorder.externals, 1)
-        for value in sorted(
-            [*inputs, *lines], key=lambda v: (not self.base_name(v), id(v) in self.own)
+        made = {id(value) for value in lines}
+        for value in sorted(  # the user's names first
+            [*inputs, *lines], key=lambda v: (not self.base_name(v), id(v) in made)
         ):
             base = self.base_name(value) or self.made_name(value)
             self.names[id(value)] = self.fresh(base, value)
@@ -135,7 +137,7 @@ class Assembly:
             return True
         if value.requires:
             return False
-        return value.random or (bool(value.names) and self.is_set_up(value))
+        return value.random or self.is_set_up(value)
 
     def is_set_up(self, value: Value) -> bool:
         """Tell whether a value was made before the forward pass begins."""
@@ -148,23 +150,32 @@ class Assembly:
             (v.order for v in self.recorder.values if v.op is not None and v.requires), default=0
         )
 
-    def choose_lines(self, values: list[Value]) -> None:
-        """Choose the values that are lines of their own.
+    def line_values(self, made: list[Value]) -> list[Value]:
+        """Return the values that are lines.
 
-        They are those with a name, those used twice, those that ran without gradients inside a line
-        that has some, and those that are nested too deep to be read.
+        One that would be long or deep to write is one too, and one that ran without gradients
+        inside a line that has some.
         """
+        cut = {id(a) for v in made if v.requires for a in values_in(v.args.values()) if a.cut}
+        found: list[Value] = []
         depth: dict[int, int] = {}
-        cut = {id(a) for v in values if v.requires for a in values_in(v.args.values()) if a.cut}
-        for value in values:
-            inner = [depth[id(a)] for a in values_in(value.args.values()) if id(a) in depth]
-            deep = 1 + max(inner, default=0)
-            twice = self.uses[id(value)] > 1 and (value.requires or deep > 2)
-            own = value is self.output or value.names or twice or id(value) in cut
-            if own or deep > DEEP:
-                self.own.add(id(value))
+        width: dict[int, int] = {}  # of the text, about
+        for value in made:
+            read = list(values_in(value.args.values()))
+            deep = 1 + max((depth.get(id(v), 0) for v in read), default=0)
+            wide = WORD + sum(width.get(id(v), WORD) for v in read)
+            wide += sum(len(arg.text) for arg in value.args.values() if isinstance(arg, Scalar))
+            if self.is_line(value) or id(value) in cut or deep >= DEEPEST or wide >= WIDEST:
+                found.append(value)
             else:
-                depth[id(value)] = deep
+                depth[id(value)], width[id(value)] = deep, wide
+        return found
+
+    def is_line(self, value: Value) -> bool:
+        """Tell whether a value is a line of its own: named, used twice, or the output."""
+        if value is self.output or value.names:
+            return True
+        return self.uses[id(value)] > 1 and value.requires
 
     def base_name(self, value: Value) -> str:
         """Return the name that the user gave: the outermost frame's, the first one there."""
@@ -246,10 +257,15 @@ class Assembly:
 
     def inlined(self, value: Value) -> Iterator[Value]:
         """Yield the value and the unnamed values that its line is made from."""
-        yield value
-        for arg in values_in(value.args.values()):
-            if id(arg) not in self.names:
-                yield from self.inlined(arg)
+        seen: set[int] = set()
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            if id(each) not in seen:
+                seen.add(id(each))
+                yield each
+                args = values_in(each.args.values())
+                waiting.extend(arg for arg in args if id(arg) not in self.names)
 
     def build(self, value: Value) -> Expr:
         """Return the expression of a value's own line."""

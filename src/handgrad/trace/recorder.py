@@ -16,6 +16,7 @@ from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
 from handgrad.trace.calls import Again, Called, run
+from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
 from handgrad.trace.draws import Generators, draw_apart
@@ -65,6 +66,7 @@ class Recorder(TorchFunctionMode):
         self.current: dict[int, Value] = {}
         self.bound: dict[tuple[int, str], Value] = {}
         self.frame_keys: dict[int, FrameType] = {}
+        self.asked: dict[int, int] = {}  # the last instruction at which a frame was asked
         self.stale: dict[int, Stale] = {}
         self.notes: list[Note] = []
         self.given: dict[int, str] = {}  # the caller's name of a value, by its id
@@ -101,6 +103,8 @@ class Recorder(TorchFunctionMode):
         if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
             inner = frame if frame is not self.root else None
             if inner is not None and inner.f_code.co_name != "<lambda>":
+                if code_of(inner).stores_outside:
+                    self.asked.clear()
                 with torch._C.DisableTorchFunction():
                     self.discover(user_frames(frame, self.root))
 
@@ -119,6 +123,8 @@ class Recorder(TorchFunctionMode):
         self.values.append(value)
         self.current[id(value.tensor)] = value
         self.memories.setdefault(memory(value.tensor), []).append(value)
+        if value.op is None:
+            self.asked.clear()  # names that were stored before may mean it
 
     def sharing(self, tensor: torch.Tensor) -> list[Value]:
         """Return the values that lie on the memory of a tensor."""
@@ -130,13 +136,19 @@ class Recorder(TorchFunctionMode):
         for depth, frame in enumerate(reversed(frames)):
             key = id(frame)
             self.frame_keys.setdefault(key, frame)
-            for name, tensor in frame_names(frame):
+            for name, tensor in frame_names(frame, self.stored(frame, key)):
                 value = self.current.get(id(tensor))
                 if value is None or self.bound.get((key, name)) is value:
                     continue
                 self.bound[key, name] = value
                 place = next((p for k, p in value.frames if k == key), None)
                 value.names.append((depth, name, key, place or place_of(frame)))
+
+    def stored(self, frame: FrameType, key: int) -> list[str] | None:
+        """Return the names that a frame may have stored since it was last asked, None for any."""
+        last, now = self.asked.get(key), frame.f_lasti
+        self.asked[key] = now
+        return None if last is None else code_of(frame).stored(last, now)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -287,6 +299,7 @@ class Recorder(TorchFunctionMode):
         value.holds(tensor)
         self.current[id(tensor)] = value
         self.memories.setdefault(memory(tensor), []).append(value)
+        self.asked.clear()  # a name that was stored long ago now means this value
 
     def resolve(
         self, tensor: torch.Tensor, frame: FrameType | None = None, node: Any = None

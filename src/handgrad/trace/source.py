@@ -9,7 +9,7 @@ import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +21,7 @@ from executing import Source
 from handgrad import ops
 from handgrad.ir import Span, Static
 from handgrad.spell import literal
+from handgrad.trace.code import code_of
 
 LIBRARIES = tuple(
     str(Path(file).parent.resolve())
@@ -69,7 +70,7 @@ class Place:
 def place_of(frame: FrameType) -> Place:
     """Return the statement that a frame is running."""
     file, number = frame.f_code.co_filename, frame.f_lineno
-    return place_at(Source.for_frame(frame), file, number)
+    return place_at(code_of(frame).source, file, number)
 
 
 @cache
@@ -131,11 +132,25 @@ class Hole:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A scalar, shape or index as the user wrote it, with the names in it."""
+    """A scalar, shape or index as the user wrote it, with the names in it.
+
+    Attributes:
+        written: its text; None where it is to be written as its value.
+    """
 
     value: Any
-    text: str
+    written: str | None = None
     holes: tuple[Hole, ...] = ()
+
+    @cached_property
+    def text(self) -> str:
+        """Return its text; that of a long list is made only for a line that is kept."""
+        if self.written is not None:
+            return self.written
+        try:
+            return literal(self.value)
+        except ValueError:  # a generator: read by set-up lines only
+            return f"<{type(self.value).__name__}>"
 
     def static(self, name_of: Callable[[Hole], str | None]) -> Static:
         """Return the static, each name in it spelled as `name_of` says; None writes the value."""
@@ -333,9 +348,13 @@ def argument_nodes(
     return given + [None] * max(0, args - len(given)), keywords
 
 
-def frame_names(frame: FrameType) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the names of tensors in a frame."""
-    for name, value in list(frame.f_locals.items()):
+def frame_names(frame: FrameType, only: list[str] | None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the names of tensors in a frame, all of them or those among some."""
+    if only == []:
+        return
+    known = frame.f_locals
+    for name in list(known) if only is None else only:
+        value = known.get(name)
         if isinstance(value, torch.Tensor):
             yield name, value
 

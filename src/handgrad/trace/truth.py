@@ -24,9 +24,9 @@ def graph_gradients(output: Value, values: Mapping[str, Value], upstream: torch.
 
     Of a tensor that was written in place later on the graph keeps the last version only.
     """
-    known = {name: v for name, v in values.items() if v.edge is not None and not v.written}
+    known = {n: v.edge for n, v in values.items() if v.edge is not None and not v.written}
     total = (output.tensor * upstream.to(output.tensor.dtype)).sum()
-    edges = [value.edge for value in known.values()]
+    edges = list(known.values())
     found = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=True)
     return {name: grad for name, grad in zip(known, found, strict=True) if grad is not None}
 
