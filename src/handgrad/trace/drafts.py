@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import itertools
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from executing import Source
 
+from handgrad.ops.table import ALIASES
 from handgrad.spell import literal
 from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
@@ -26,6 +28,23 @@ class Resolver(Protocol):
         ...
 
 
+@dataclass
+class Written:
+    """An argument as the user wrote it.
+
+    Attributes:
+        value: what it was.
+        node: its syntax.
+        word: the keyword that it was given by, empty if by place.
+        taken: whether a parameter has its text already.
+    """
+
+    value: Any
+    node: Any
+    word: str = ""
+    taken: bool = False
+
+
 class Drafts:
     """Turn the arguments of one call into Values and Scalars."""
 
@@ -36,21 +55,22 @@ class Drafts:
         executing = Source.executing(frame)
         self.reader = Reader(frame, executing.source)
         positions, keywords = argument_nodes(executing.node, len(args))
-        self.nodes: list[tuple[Any, Any]] = []
+        self.written: list[Written] = []
         for arg, node in itertools.zip_longest(args, positions):
             self.pair(arg, node)
         for word, value in kwargs.items():
-            self.pair(value, keywords.get(word))
+            self.pair(value, keywords.get(word), ALIASES.get(word, word))
         if len(args) == 2 and isinstance(args[1], int | float) and len(positions) == 2:
-            self.nodes.append((args[1], positions[0]))  # 2 * x is reported as x.mul(2)
+            self.pair(args[1], positions[0])  # 2 * x is reported as x.mul(2)
 
-    def pair(self, value: Any, node: Any) -> None:
+    def pair(self, value: Any, node: Any, word: str = "") -> None:
         """Remember which node a value was written as, the parts of a tuple one by one too."""
-        self.nodes.append((value, node))
+        if node is not None:
+            self.written.append(Written(value, node, word))
         elements = getattr(node, "elts", None)
         if isinstance(value, tuple | list) and elements and len(elements) == len(value):
             for part, inside in zip(value, elements, strict=True):
-                self.pair(part, inside)
+                self.pair(part, inside, word)
 
     def draft(self, value: Any, param: str) -> Any:
         """Return an argument as Value, Scalar, or tuple of them."""
@@ -60,7 +80,7 @@ class Drafts:
                 found.hint = self.hint(value)
             return found
         if isinstance(value, tuple | list):
-            whole = self.scalar(value) if not tensors_in(value) else None
+            whole = self.scalar(value, param) if not tensors_in(value) else None
             if isinstance(whole, Scalar) and whole.holes:
                 return whole
             parts = tuple(self.draft(part, param) for part in value)
@@ -69,17 +89,22 @@ class Drafts:
             if any(part.holes for part in parts):
                 return parts
             return whole
-        return self.scalar(value)
+        return self.scalar(value, param)
 
-    def scalar(self, value: Any) -> Scalar:
-        """Return a static with its text, and remember what its names stood for."""
-        for known, node in self.nodes:
-            if node is None or not (known is value or same_static(known, value)):
+    def scalar(self, value: Any, param: str) -> Scalar:
+        """Return a static with its text, and remember what its names stood for.
+
+        A text is taken once, in the order of the arguments: `view(B, H)` is no `view(B, B)` where
+        both are 2 today.
+        """
+        for each in sorted(self.written, key=lambda each: each.word != param):
+            if each.taken or not (each.value is value or same_static(each.value, value)):
                 continue
             try:
-                scalar = self.reader.written(value, node)
+                scalar = self.reader.written(value, each.node)
             except Unreadable:
                 continue
+            each.taken = True
             for hole in scalar.holes:
                 if hole.name and hole.tensor is None:
                     self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
@@ -95,9 +120,9 @@ class Drafts:
 
     def hint(self, tensor: torch.Tensor) -> str:
         """Return the source text of a tensor argument."""
-        for known, node in self.nodes:
-            if known is tensor and node is not None:
-                return ast.unparse(node)
+        for each in self.written:
+            if each.value is tensor:
+                return ast.unparse(each.node)
         return ""
 
 
