@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,7 +16,7 @@ from handgrad.spell import literal
 from handgrad.trace import Trace
 
 KNOWN = {"len", "int", "float", "min", "max", "abs"}
-SIZES = {"shape", "ndim", "size", "numel", "dim"}
+SIZES = {"shape", "ndim", "size", "numel", "dim", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,11 @@ class Sources:
     def __init__(self, trace: Trace, function: Any, parameters: set[str]) -> None:
         self.trace, self.parameters = trace, parameters
         self.tree = tree_of(function)
-        self.times = Counter(parameters)
-        self.times.update(
-            node.id
+        self.stores = [
+            node
             for node in ast.walk(self.tree)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        )
+        ]
         self.made: dict[str, Definition] = {}
 
     def definitions(self) -> Iterator[Definition]:
@@ -234,11 +232,17 @@ class Sources:
         for statement in self.tree.body:
             if not isinstance(statement, ast.Assign) or name not in stored(statement):
                 continue
-            targets = stored(statement)
-            once = all(self.times[n] == 1 for n in (targets | loads(statement.value)) - KNOWN)
+            targets, reads = stored(statement), loads(statement.value) - KNOWN
+            once = all(self.times(n) == 1 for n in targets)
+            once = once and all(self.times(n, statement.lineno) == 1 for n in reads)
             clash = targets & (set(self.trace.values) | self.parameters)
             return statement if once and not clash and plain(statement.value) else None
         return None
+
+    def times(self, name: str, before: int | None = None) -> int:
+        """Return how often a name is bound, as a parameter too; only above a line if one is given."""
+        found = [n for n in self.stores if n.id == name and (before is None or n.lineno < before)]
+        return len(found) + (name in self.parameters)
 
     def agrees(self, text: str, targets: set[str]) -> bool:
         """Tell whether a statement gives the numbers that the forward pass had."""

@@ -16,6 +16,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import functional, is_inplace
+from handgrad.trace.casts import cast_apart
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
 from handgrad.trace.foreign import foreign_call
@@ -181,7 +182,7 @@ class Recorder(TorchFunctionMode):
         self.discover(frames)
         inplace = is_inplace(name, kwargs)
         before = self.keep(args) if inplace else None
-        result = func(*args, **kwargs)
+        result = cast_apart(name, args, kwargs, func(*args, **kwargs))
         tensors = outputs_of(result)
         if name in READERS:
             self.note_read(name, args, frames)

@@ -239,6 +239,7 @@ class Reader:
             elif isinstance(part, ast.Attribute) and part.attr not in (
                 "shape",
                 "ndim",
+                "dtype",
                 *SIZE_CALLS,
             ):
                 raise Unreadable
@@ -249,7 +250,7 @@ class Reader:
         """Note a name of a number, or an expression to be written as its number."""
         if isinstance(node, ast.Name):
             value = self.lookup(node.id)
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float | torch.dtype):
                 raise Unreadable
             self.note(node, node.id, value, None)
             return
