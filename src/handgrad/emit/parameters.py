@@ -240,7 +240,7 @@ class Sources:
         return None
 
     def times(self, name: str, before: int | None = None) -> int:
-        """Return how often a name is bound, as a parameter too; only above a line if one is given."""
+        """Return how often a name is bound, as a parameter too; above a line if one is given."""
         found = [n for n in self.stores if n.id == name and (before is None or n.lineno < before)]
         return len(found) + (name in self.parameters)
 

@@ -1,4 +1,4 @@
-"""Casts that change nothing today: of a float32 tensor `x.float()` is `x` itself, and yet a line."""
+"""Casts that change nothing today: `x.float()` is `x` itself if x is float32, and yet a line."""
 
 from __future__ import annotations
 
