@@ -97,8 +97,9 @@ class Drafts:
         A text is taken once, in the order of the arguments: `view(B, H)` is no `view(B, B)` where
         both are 2 today.
         """
-        for each in sorted(self.written, key=lambda each: each.word != param):
-            if each.taken or not (each.value is value or same_static(each.value, value)):
+        mine = [each for each in self.written if each.word in ("", param) and not each.taken]
+        for each in sorted(mine, key=lambda each: not each.word):
+            if not (each.value is value or same_static(each.value, value)):
                 continue
             try:
                 scalar = self.reader.written(value, each.node)
