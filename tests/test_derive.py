@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 import handgrad as hg
 from agree import double
 from handgrad.derive.verify import Rounding
+from handgrad.emit import module
 from handgrad.errors import Mismatch, NoRule, Undecided
 
 
@@ -100,3 +102,44 @@ def test_rounding_reaches_as_far_as_what_cancels():
 def test_rounding_does_not_hide_a_wrong_line(trace):
     reach = Rounding(hg.derive(trace)).reach
     assert max(reach.values()) < 1e-11
+
+
+def of_the_output(x):
+    dloss = torch.tanh(x)
+    h = dloss * dloss
+    loss = (h**2).sum() + dloss.sum()
+    return loss
+
+
+def of_an_argument(x, dx):
+    return (x * dx + dx**2).sum()
+
+
+def of_a_gradient(x, dx):
+    ddx = x * dx
+    h = ddx.tanh() * dx
+    dh = h * h
+    return (dh * ddx).sum()
+
+
+def a_number(x, dx=0.5):
+    return ((x * dx) ** 2 + dx * x.sin()).sum()
+
+
+@pytest.mark.parametrize(
+    ("forward", "count"),
+    [(of_the_output, 1), (of_an_argument, 2), (of_a_gradient, 2), (a_number, 1)],
+)
+def test_what_is_called_as_a_gradient_gets_another_name(forward, count):
+    args = [double(3, seed=k) for k in range(count)]
+    trace = hg.trace(forward, *args)
+    for backward in (hg.derive(trace), hg.simplify(hg.derive(trace))):
+        scope: dict[str, Any] = {}
+        exec(module(backward), scope)
+        _, saved = scope["forward"](*args, *trace.program.scalars.values())
+        found = scope["backward"](torch.ones((), dtype=torch.float64), saved)
+        for name, leaf in zip(trace.leaves, args, strict=True):
+            torch.testing.assert_close(found[f"d{name}"], trace.grads[name])
+            assert leaf.shape == found[f"d{name}"].shape
+    given = [value.clone().requires_grad_() for value in args]
+    assert torch.autograd.gradcheck(lambda *own: hg.function(forward, *args)(*own), given)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 import handgrad as hg
 from agree import agree, double
+from handgrad.ir import walk
 from handgrad.models import character_mlp
+from handgrad.spell import spell
 from handgrad.trace.files import trace_file
 
 
@@ -307,3 +310,40 @@ def test_a_size_of_a_name_that_changes_is_not_known():
 
     x = torch.randn(4, 4, requires_grad=True)
     assert hg.trace(forward, x=x).program.sizes == {}
+
+
+def reshaped(x):
+    B, T, C = x.shape
+    H = 2
+    y = x.view(B, T, H, C // H)
+    return (y * 2).sum()
+
+
+def cut_out(x, start, length):
+    y = x.narrow(1, start, length)
+    return (y * 2).sum()
+
+
+def by_keyword(x, start, length):
+    y = x.narrow(length=length, dim=2, start=start)
+    return (y * 2).sum()
+
+
+def made_of_sizes(x):
+    B, T, H = x.shape
+    y = x + torch.ones(B, T, H)
+    return y.sum()
+
+
+@pytest.mark.parametrize(
+    ("forward", "args", "text"),
+    [
+        (reshaped, (torch.randn(2, 2, 4),), "x.reshape(B, T, H, C // H)"),
+        (cut_out, (torch.randn(5, 7, 5), 2, 2), "x.narrow(1, start, length)"),
+        (by_keyword, (torch.randn(5, 7, 5), 2, 2), "x.narrow(2, start, length)"),
+        (made_of_sizes, (torch.randn(3, 3, 3),), "torch.ones(B, T, H)"),
+    ],
+)
+def test_sizes_that_are_equal_today_keep_their_own_texts(forward, args, text):
+    found = hg.trace(forward, *args)
+    assert any(text in spell(node) for line in found.lines for node in walk(line.expr))

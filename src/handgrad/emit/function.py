@@ -8,7 +8,10 @@ import linecache
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cache
+from io import StringIO
 from types import ModuleType
 from typing import Any, cast
 
@@ -19,14 +22,17 @@ from handgrad.derive import Backward, derive
 from handgrad.derive.verify import TOLERANCE
 from handgrad.emit import parameters
 from handgrad.emit.body import Assembly
+from handgrad.emit.branches import of_branches, refuse_values
 from handgrad.emit.direct import direct
 from handgrad.emit.graph import Graph
 from handgrad.emit.parameters import Signature
 from handgrad.emit.regroup import regrouped
 from handgrad.emit.residuals import choose
+from handgrad.emit.resize import Setting, other_settings
 from handgrad.emit.sizes import followed
 from handgrad.emit.text import class_name, written
-from handgrad.emit.vary import Pair, bound
+from handgrad.emit.trial import Trial
+from handgrad.emit.vary import Pair
 from handgrad.errors import BadInput, Mismatch
 from handgrad.ir import Line
 from handgrad.simplify import simplify
@@ -107,51 +113,60 @@ def function(
         upstream = probe(forward, args, kwargs)
         traced = trace(forward, *args, wrt=wrt, upstream=upstream, **kwargs)
         backward = shortest(derive(traced, strict=strict))
+    refuse_values(backward.trace)
     signature = parameters.of_function(backward.trace, forward, args, kwargs)
+    signature = replace(signature, name=name or signature.name)
     given = parameters.given(forward, args, kwargs)
-
-    def numbers(others: dict[str, Any]) -> Mapping[str, Any]:
-        return numbers_of(forward, others, wrt)
-
-    signature = followed(replace(signature, name=name or signature.name), given, numbers)
-    found = made(backward, signature)
-    checks = checked(found, backward, signature, forward, given)
-    return found if checks == signature else made(backward, checks)
+    with threads_for(backward.trace.values.values()):
+        return at_all_sizes(backward, signature, forward, given, wrt)
 
 
-def numbers_of(
-    forward: Callable[..., Any], given: dict[str, Any], wrt: Iterable[str] | None
-) -> Mapping[str, Any]:
-    """Return the numbers in a forward pass's lines; none if it does not run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            upstream = probe(forward, (), given)
-            return trace(forward, wrt=wrt, upstream=upstream, **given).program.scalars
-        except Exception:  # the user's own code, at a size that it may not take
-            return {}
-
-
-def checked(
-    found: type[Emitted],
+def at_all_sizes(
     backward: Backward,
     signature: Signature,
     forward: Callable[..., Any],
     given: dict[str, Any],
-) -> Signature:
-    """Return the signature with the values that the lines are bound to, as far as they are."""
-    words = dict(zip(given, signature.parameters, strict=False))  # a module's own come after
-    leaves = tuple(word for word, p in words.items() if p.name in backward.trace.leaves)
-    values = {n.name: backward.trace.values[n.name] for n in backward.trace.program.inputs}
-    rest = [values[p.name] for p in signature.parameters[len(words) :]]
+    wrt: Iterable[str] | None,
+) -> type[Emitted]:
+    """Return the class, which refuses the sizes where it is not what the forward pass is."""
+    found: type[Emitted] | None = None
+    values = backward.trace.values
+    rest = [values[p.name] for p in signature.parameters[len(given) :]]
 
     def apply(*own: Any) -> Any:
         return cast(Any, found).apply(*own, *rest)
 
+    @cache
+    def retrace(setting: Setting) -> Trace | None:
+        return traced_again(forward, setting.given, wrt)
+
+    def numbers(setting: Setting) -> Mapping[str, Any]:
+        again = retrace(setting)
+        return again.program.scalars if again else {}
+
+    words = dict(zip(given, signature.names, strict=False))  # a module's own come after
+    leaves = tuple(word for word, name in words.items() if name in backward.trace.leaves)
     pair = Pair(forward, apply, given, leaves)
-    with threads_for(backward.trace.values.values()):
-        must = [replace(p, must=bound(p, given[word], pair)) for word, p in words.items()]
-    return replace(signature, parameters=(*must, *signature.parameters[len(words) :]))
+    settings = other_settings(pair.takes, given, backward.trace)
+    signature = followed(signature, given, settings, numbers)
+    numbers_now = {name: given[word] for word, name in words.items()}
+    signature, unknown = of_branches(signature, numbers_now, parameters.called(forward))
+    found = made(backward, signature, numbers_now)
+    trial = Trial(pair, signature, settings, backward.trace, retrace, unknown)
+    return made(backward, trial.result(), numbers_now)
+
+
+def traced_again(
+    forward: Callable[..., Any], given: Mapping[str, Any], wrt: Iterable[str] | None
+) -> Trace | None:
+    """Trace a forward pass for other arguments; None if it cannot be."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            upstream = probe(forward, (), dict(given))
+            return trace(forward, wrt=wrt, upstream=upstream, **given)
+        except Exception:  # the user's own code, at a size that it may not take
+            return None
 
 
 def of_lines(found: Trace, name: str, *, strict: bool = False) -> type[Emitted]:
@@ -167,7 +182,7 @@ def of_lines(found: Trace, name: str, *, strict: bool = False) -> type[Emitted]:
         grads = {name: start * grad for name, grad in found.grads.items()}
         found = replace(found, grads=grads, upstream=start * found.upstream, given=True)
     backward = shortest(derive(found, strict=strict))
-    return made(backward, parameters.of_file(found, name))
+    return made(backward, parameters.of_file(found, name), found.program.scalars)
 
 
 def shortest(backward: Backward) -> Backward:
@@ -175,13 +190,19 @@ def shortest(backward: Backward) -> Backward:
     return direct(simplify(backward, upstream=True))
 
 
-def made(backward: Backward, signature: Signature) -> type[Emitted]:
-    """Return the class for a backward pass, run once and compared with autograd."""
+def made(backward: Backward, signature: Signature, numbers: Mapping[str, Any]) -> type[Emitted]:
+    """Return the class for a backward pass, run once and compared with autograd.
+
+    Args:
+        backward: its lines.
+        signature: how the class is called.
+        numbers: what its parameters were that are no tensors.
+    """
     trace = backward.trace
     with threads_for(trace.values.values()):
         source = source_of(backward, signature)
         found = loaded(source)
-        verify(found, backward, signature)
+        verify(found, backward, signature, numbers)
     found.notes = trace.notes
     found.unruled = tuple((name, trace.lines[place]) for name, place in backward.opaque)
     return found
@@ -306,7 +327,9 @@ def loaded(source: Source) -> type[Emitted]:
     return cast(type[Emitted], FunctionMeta(source.name, (plain, Emitted), own))
 
 
-def verify(found: type[Emitted], backward: Backward, signature: Signature) -> None:
+def verify(
+    found: type[Emitted], backward: Backward, signature: Signature, numbers: Mapping[str, Any]
+) -> None:
     """Run a Function on the traced tensors and compare with autograd.
 
     Raises:
@@ -317,9 +340,6 @@ def verify(found: type[Emitted], backward: Backward, signature: Signature) -> No
         n: t.detach().requires_grad_(n in trace.leaves)
         for n, t in trace.values.items()
         if n in {name.name for name in trace.program.inputs}
-    }
-    numbers = dict(trace.program.scalars) | {
-        p.name: eval(p.must, {"torch": torch}) for p in signature.parameters if p.must
     }
     given = [values.get(n, numbers.get(n)) for n in signature.names]
     with torch.enable_grad():

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
+from handgrad.emit.guards import Guard, of_shapes
 from handgrad.errors import BadInput
 from handgrad.spell import literal
 from handgrad.trace import Trace
+from handgrad.trace.source import Powers, is_limit
 
-KNOWN = {"len", "int", "float", "min", "max", "abs"}
-SIZES = {"shape", "ndim", "size", "numel", "dim"}
+KNOWN = {"len", "int", "float", "min", "max", "abs", "torch"}
+SIZES = {"shape", "ndim", "size", "numel", "dim", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,17 @@ class Signature:
         name: the user's name of the forward pass.
         parameters: in their order.
         definitions: the numbers that the lines read and that are no parameters.
+        guards: what it refuses.
+        proved: whether it was compared with the forward pass at other sizes.
+        sources: where the forward pass makes its numbers, if it is a function.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     definitions: tuple[Definition, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    proved: bool = False
+    sources: Sources | None = None
 
     @property
     def head(self) -> str:
@@ -79,8 +87,13 @@ class Signature:
 def of_file(trace: Trace, name: str) -> Signature:
     """Return the signature for lines at the top level of a file: tensors, then numbers."""
     tensors = [Parameter(n.name) for n in trace.program.inputs]
-    numbers = [Parameter(n, tensor=False) for n in trace.program.scalars]
-    return Signature(name, (*tensors, *numbers))
+    numbers = [
+        Parameter(n, must=literal(value), tensor=False)
+        for n, value in trace.program.scalars.items()
+    ]
+    shapes = {n.name: n.shape for n in trace.program.inputs}
+    guards = of_shapes(shapes, "a file's top level runs at its own sizes alone")
+    return Signature(name, (*tensors, *numbers), guards=guards)
 
 
 def of_function(
@@ -107,8 +120,9 @@ def of_function(
         found = [Parameter(p.name, tensor=p.tensor) for p in found]  # no default before others
     found += [Parameter(name) for name in extra]
     name = type(forward).__name__ if isinstance(forward, torch.nn.Module) else name_of(forward)
-    known = {p.name for p in found}
-    return Signature(name, tuple(found), tuple(Sources(trace, function, known).definitions()))
+    values = dict(zip((p.name for p in found), given(forward, args, kwargs).values(), strict=False))
+    sources = Sources(trace, function, values)
+    return Signature(name, tuple(found), tuple(sources.definitions()), sources=sources)
 
 
 def called(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,18 +203,18 @@ class Sources:
     Args:
         trace: the forward pass.
         function: the user's function.
-        parameters: the names of its parameters.
+        given: its arguments, by the names of the parameters.
     """
 
-    def __init__(self, trace: Trace, function: Any, parameters: set[str]) -> None:
-        self.trace, self.parameters = trace, parameters
+    def __init__(self, trace: Trace, function: Any, given: Mapping[str, Any]) -> None:
+        self.trace, self.given = trace, given
+        self.parameters = set(given) | {name.name for name in trace.program.inputs}
         self.tree = tree_of(function)
-        self.times = Counter(parameters)
-        self.times.update(
-            node.id
+        self.stores = [
+            node
             for node in ast.walk(self.tree)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        )
+        ]
         self.made: dict[str, Definition] = {}
 
     def definitions(self) -> Iterator[Definition]:
@@ -234,15 +248,23 @@ class Sources:
         for statement in self.tree.body:
             if not isinstance(statement, ast.Assign) or name not in stored(statement):
                 continue
-            targets = stored(statement)
-            once = all(self.times[n] == 1 for n in (targets | loads(statement.value)) - KNOWN)
+            statement = cast(ast.Assign, Powers().visit(copy.deepcopy(statement)))
+            targets, reads = stored(statement), loads(statement.value) - KNOWN
+            once = all(self.times(n) == 1 for n in targets)
+            once = once and all(self.times(n, statement.lineno) == 1 for n in reads)
             clash = targets & (set(self.trace.values) | self.parameters)
             return statement if once and not clash and plain(statement.value) else None
         return None
 
+    def times(self, name: str, before: int | None = None) -> int:
+        """Return how often a name is bound, as a parameter too; above a line if one is given."""
+        found = [n for n in self.stores if n.id == name and (before is None or n.lineno < before)]
+        return len(found) + (name in self.parameters)
+
     def agrees(self, text: str, targets: set[str]) -> bool:
         """Tell whether a statement gives the numbers that the forward pass had."""
-        scope: dict[str, Any] = {"torch": torch, **self.trace.values, **self.trace.program.scalars}
+        scope: dict[str, Any] = {"torch": torch, **self.given}
+        scope |= {**self.trace.values, **self.trace.program.scalars}
         for made in dict.fromkeys(self.made.values()):
             exec(made.text, scope)
         try:
@@ -279,8 +301,10 @@ def loads(node: ast.expr) -> set[str]:
 
 def plain(node: ast.expr) -> bool:
     """Tell whether an expression is arithmetic on numbers and on sizes of tensors."""
+    limits = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and is_limit(n)]
+    known = {part for n in limits for part in (n, cast(ast.Call, n.value).func)}
     for part in ast.walk(node):
-        if isinstance(part, ast.Attribute) and part.attr not in SIZES:
+        if isinstance(part, ast.Attribute) and part.attr not in SIZES and part not in known:
             return False
         called = part.func if isinstance(part, ast.Call) else None
         if isinstance(called, ast.Name) and called.id not in KNOWN:

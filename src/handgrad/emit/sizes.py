@@ -1,44 +1,47 @@
-"""Numbers that follow the size of an argument: found by running the forward pass at other sizes."""
+"""Numbers that follow the sizes of arguments: found by running the forward pass at other sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from handgrad.emit.parameters import Definition, Signature
+from handgrad.emit.resize import Setting, Settings
 
 Numbers = Mapping[str, Any]
-Axis = tuple[str, int]
 
 
 def followed(
-    signature: Signature, given: Mapping[str, Any], numbers: Callable[[dict[str, Any]], Numbers]
+    signature: Signature,
+    given: Mapping[str, Any],
+    settings: Settings,
+    numbers: Callable[[Setting], Numbers],
 ) -> Signature:
     """Return a signature whose numbers are sizes of arguments wherever they change with them.
 
-    The number of a helper's own line, `B, T, C = x.shape`, is known by its value alone; that it is
-    5 because an axis of an argument is, is seen by making that axis longer.
+    The number of a helper's own line, `B, T, C = x.shape`, is known by its value alone. What it is
+    at other sizes tells which axis it counts, or which quotient or product of sizes it is.
 
     Args:
         signature: with lines such as `T = 5`.
         given: the arguments by the words of the call.
-        numbers: the numbers of the forward pass, by name, for other arguments.
+        settings: arguments of other sizes.
+        numbers: the numbers of the forward pass, by name, for those.
     """
-    words = dict(zip(given, signature.names, strict=False))
-    found: list[Definition] = []
-    for made in signature.definitions:
-        value = number_in(made)
-        axes = axes_of(given, value)
-        axis = follows(made.targets[0], value, axes, given, numbers) if axes else None
-        if axis is None:
-            found.append(made)
-        else:
-            name = words[axis[0]]
-            text = f"{made.targets[0]} = {name}.shape[{axis[1]}]"
-            found.append(Definition(made.targets, (name,), text))
+    wanted = [made for made in signature.definitions if number_in(made) >= 0]
+    tries = [*settings.alone, *settings.numbers]
+    if not wanted or not tries:
+        return signature
+    tries += [settings.together] if settings.together else []
+    runs = [(words(s.given, signature), numbers(s)) for s in tries]
+    texts = list(spelled(words(given, signature)))
+    found = [
+        follows(made, texts, runs) if number_in(made) >= 0 else made
+        for made in signature.definitions
+    ]
     return replace(signature, definitions=tuple(found))
 
 
@@ -48,38 +51,50 @@ def number_in(made: Definition) -> int:
     return int(text) if made.targets == (name,) and text.isdigit() else -1
 
 
-def axes_of(given: Mapping[str, Any], size: int) -> list[Axis]:
-    """Return the axes of the arguments that have a size."""
-    return [
-        (word, axis)
+def words(given: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
+    """Return arguments by the names of the parameters."""
+    return dict(zip(signature.names, given.values(), strict=False))
+
+
+def spelled(given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield texts that make whole numbers of arguments, each with the names it reads."""
+    axes = [
+        (f"{word}.shape[{axis}]", word)
         for word, value in given.items()
         if isinstance(value, torch.Tensor)
-        for axis, length in enumerate(value.shape)
-        if length == size
+        for axis in range(value.ndim)
     ]
+    numbers = [(word, word) for word, value in given.items() if type(value) is int]
+    yield from ((text, (word,)) for text, word in [*axes, *numbers])
+    for text, word in axes:
+        for other, name in [*numbers, *axes]:
+            if other != text:
+                yield f"{text} // {other}", (word, name)
+                yield f"{text} * {other}", (word, name)
+    for text, word in axes:
+        for change in (" - 1", " + 1", " // 2", " * 2", " // 2 + 1"):
+            yield text + change, (word,)
 
 
 def follows(
-    name: str,
-    value: int,
-    axes: list[Axis],
-    given: Mapping[str, Any],
-    numbers: Callable[[dict[str, Any]], Numbers],
-) -> Axis | None:
-    """Return the axis whose length a number is, None if it is no axis'."""
-    left = list(axes)
-    for axis in axes if len(axes) > 1 else ():
-        now = numbers(longer(given, [axis])).get(name)
-        if now == value + 1:
-            return axis
-        if now == value:
-            left.remove(axis)
-    return left[0] if left and numbers(longer(given, left)).get(name) == value + 1 else None
-
-
-def longer(given: Mapping[str, Any], axes: list[Axis]) -> dict[str, Any]:
-    """Return the arguments with some axes one entry longer, the first entry repeated at the end."""
-    made = dict(given)
-    for word, axis in axes:
-        made[word] = torch.cat([made[word], made[word].narrow(axis, 0, 1)], axis)
+    made: Definition,
+    texts: list[tuple[str, tuple[str, ...]]],
+    runs: list[tuple[dict[str, Any], Numbers]],
+) -> Definition:
+    """Return the line that makes a number of sizes; the line itself where none does everywhere."""
+    name = made.targets[0]
+    known = [(given, numbers[name]) for given, numbers in runs if name in numbers]
+    if all(value == number_in(made) for _, value in known):
+        return made
+    for text, reads in texts:
+        if all(value_of(text, given) == value for given, value in known):
+            return Definition(made.targets, tuple(dict.fromkeys(reads)), f"{name} = {text}")
     return made
+
+
+def value_of(text: str, given: Mapping[str, Any]) -> Any:
+    """Return what a text of sizes is for some arguments, None where it divides by zero."""
+    try:
+        return eval(text, {}, dict(given))
+    except ZeroDivisionError:
+        return None

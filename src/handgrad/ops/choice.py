@@ -217,7 +217,7 @@ CASTS = [
         op(
             f"x.{name}()",
             index="y[I] = float(x[I])",
-            dx=lambda dy: dy,
+            dx=lambda dy, x: dy.type_as(x),
             why={"x": "a cast passes the gradient back in the dtype it came from"},
             examples=[call(exactly([[0.5, -2.0], [3.0, 0.0]])), call(mask(3))],
         )
@@ -228,7 +228,7 @@ CASTS = [
         name="to_float",
         index="y[I] = float(x[I])",
         when=lambda dtype: isinstance(dtype, torch.dtype) and dtype.is_floating_point,
-        dx=lambda dy: dy,
+        dx=lambda dy, x: dy.type_as(x),
         why={"x": "a cast passes the gradient back in the dtype it came from"},
         examples=[call((3, 4), torch.float32), call(single(4), torch.float64)],
     ),
@@ -237,7 +237,7 @@ CASTS = [
         index="y[I] = float(x[I])",
         when=lambda other: tensors(other) and other.dtype.is_floating_point,
         structural=("other",),
-        dx=lambda dy: dy,
+        dx=lambda dy, x: dy.type_as(x),
         why={"x": "a cast passes the gradient back in the dtype it came from"},
         examples=[call((3, 4), single(2)), call(single(), (3,)), call(mask(3), (2,))],
     ),

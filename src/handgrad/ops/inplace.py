@@ -40,7 +40,8 @@ def functional(function: Any, name: str) -> Callable[..., torch.Tensor] | None:
 
 def copied(x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     """Return what `x.copy_(source)` makes of x."""
-    return source.to(x.dtype).expand_as(x)
+    same = source if source.dtype == x.dtype else source.to(x.dtype)
+    return same if same.shape == x.shape else same.expand_as(x)
 
 
 def diagonal_filled(x: torch.Tensor, value: float, wrap: bool = False) -> torch.Tensor:
@@ -74,13 +75,14 @@ def write_at(x: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     if masked and not isinstance(value, torch.Tensor):
         return x.masked_fill(parts[0], value)
     entries = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=x.dtype)
+    entries = entries if entries.dtype == x.dtype else entries.to(x.dtype)
     while parts and parts[-1] == slice(None):
         parts = parts[:-1]
     if all(isinstance(part, torch.Tensor | range | list | int) for part in parts):
-        return x.index_put(tuple(as_tensor(part) for part in parts), entries.to(x.dtype))
+        return x.index_put(tuple(as_tensor(part) for part in parts), entries)
     with torch._C.DisableTorchFunction():
         places = torch.arange(x.numel()).reshape(x.shape)[index]
-    stretched = entries.to(x.dtype).expand(places.shape).reshape(-1)
+    stretched = entries.expand(places.shape).reshape(-1)
     return x.reshape(-1).index_put((places.reshape(-1),), stretched).reshape(x.shape)
 
 

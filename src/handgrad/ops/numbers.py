@@ -150,8 +150,12 @@ def lower(value: Any) -> Static:
         return value
     if isinstance(value, Written):
         return Static(plain(value), value.text)
+    if isinstance(value, slice):
+        bounds = [value.start, value.stop, *([] if value.step is None else [value.step])]
+        text = ":".join("" if bound is None else text_of(bound) for bound in bounds)
+        return Static(slice(*map(plain, (value.start, value.stop, value.step))), text)
     if isinstance(value, tuple | list) and any(
-        isinstance(part, Written | Static) for part in value
+        isinstance(part, Written | Static | slice) for part in value
     ):
         parts = [lower(part) for part in value]
         inside = ", ".join(part.text for part in parts)

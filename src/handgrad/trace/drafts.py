@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import itertools
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from handgrad.ops.table import ALIASES
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis, counted
 from handgrad.trace.source import Reader, Scalar, Unreadable, argument_nodes
@@ -35,6 +37,23 @@ class Resolver(Protocol):
         ...
 
 
+@dataclass
+class Written:
+    """An argument as the user wrote it.
+
+    Attributes:
+        value: what it was.
+        node: its syntax.
+        word: the keyword that it was given by, empty if by place.
+        taken: whether a parameter has its text already.
+    """
+
+    value: Any
+    node: Any
+    word: str = ""
+    taken: bool = False
+
+
 class Drafts:
     """Turn the arguments of one call into Values and Scalars.
 
@@ -58,29 +77,30 @@ class Drafts:
         outer: Drafts | None = None,
     ) -> None:
         self.recorder, self.frame = recorder, frame
-        self.unspelled = False
+        self.inner, self.unspelled = outer is not None, False
         code = code_of(frame)
         self.reader = Reader(frame, code.source)
-        self.nodes: list[tuple[Any, Any]] = [] if outer is None else outer.nodes
+        self.written: list[Written] = [] if outer is None else outer.written
         if outer is not None or not (args or kwargs):
             return
         positions, keywords = argument_nodes(code.node(frame), len(args))
         for arg, node in itertools.zip_longest(args, positions):
             self.pair(arg, node)
         for word, value in kwargs.items():
-            self.pair(value, keywords.get(word))
+            self.pair(value, keywords.get(word), ALIASES.get(word) or word)
         if len(args) == 2 and isinstance(args[1], int | float) and len(positions) == 2:
-            self.nodes.append((args[1], positions[0]))  # 2 * x is reported as x.mul(2)
+            self.pair(args[1], positions[0])  # 2 * x is reported as x.mul(2)
 
-    def pair(self, value: Any, node: Any) -> None:
+    def pair(self, value: Any, node: Any, word: str = "") -> None:
         """Remember which node a value was written as, the parts of a tuple one by one too."""
-        self.nodes.append((value, node))
+        if node is not None:
+            self.written.append(Written(value, node, word))
         elements = getattr(node, "elts", None)
         if isinstance(value, tuple | list) and elements and len(elements) == len(value):
             for part, inside in zip(value, elements, strict=True):
-                self.pair(part, inside)
+                self.pair(part, inside, word)
 
-    def draft(self, value: Any) -> Any:
+    def draft(self, value: Any, param: str) -> Any:
         """Return an argument as Value, Scalar, or tuple of them."""
         if isinstance(value, torch.Tensor):
             found = self.recorder.resolve(value, self.frame, self.node(value))
@@ -90,31 +110,38 @@ class Drafts:
         if isinstance(value, np.ndarray):
             return self.recorder.resolve(torch.as_tensor(value))
         if isinstance(value, tuple | list):
-            whole = self.scalar(value) if not tensors_in(value) else None
+            whole = self.scalar(value, param) if not tensors_in(value) else None
             if isinstance(whole, Scalar) and (whole.holes or self.is_whole(value)):
                 return whole
-            parts = tuple(self.draft(part) for part in value)
+            parts = tuple(self.draft(part, param) for part in value)
             if any(not isinstance(part, Scalar) for part in parts):
                 return parts
             if any(part.holes for part in parts):
                 return parts
             return whole
-        return self.scalar(value)
+        return self.scalar(value, param)
 
     def is_whole(self, value: Any) -> bool:
         """Tell whether a sequence was passed as one thing, its parts not written out."""
-        written = [node for known, node in self.nodes if known is value]
+        written = [each.node for each in self.written if each.value is value]
         return bool(written) and not any(hasattr(node, "elts") for node in written)
 
-    def scalar(self, value: Any) -> Scalar:
-        """Return a static with its text, and remember what its names stood for."""
-        for known, node in self.nodes:
-            if node is None or not (known is value or same_static(known, value)):
+    def scalar(self, value: Any, param: str) -> Scalar:
+        """Return a static with its text, and remember what its names stood for.
+
+        A text is taken once, in the order of the arguments: `view(B, H)` is no `view(B, B)` where
+        both are 2 today.
+        """
+        mine = [each for each in self.written if each.word in ("", param) and not each.taken]
+        mine = self.written if self.inner else mine
+        for each in sorted(mine, key=lambda each: not each.word):
+            if not (each.value is value or same_static(each.value, value)):
                 continue
             try:
-                scalar = self.reader.written(value, node)
+                scalar = self.reader.written(value, each.node)
             except Unreadable:
                 continue
+            each.taken = True
             for hole in scalar.holes:
                 if hole.name and hole.tensor is None:
                     self.recorder.scalars.setdefault(hole.name, []).append(hole.value)
@@ -131,7 +158,7 @@ class Drafts:
 
     def node(self, tensor: torch.Tensor) -> Any:
         """Return the node that a tensor argument was written as, None if it has none."""
-        return next((n for known, n in self.nodes if known is tensor and n is not None), None)
+        return next((each.node for each in self.written if each.value is tensor), None)
 
 
 def spellable(value: Any, most: int = LONG) -> bool:

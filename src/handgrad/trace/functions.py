@@ -72,7 +72,9 @@ class Functions:
         name = external(self.tape, cls.__name__, cls)
         names = [f"x{k}" for k in range(len(called.args))]
         drafts = self.tape.drafts(called)
-        drafted = {key: drafts.draft(value) for key, value in zip(names, called.args, strict=True)}
+        drafted = {
+            key: drafts.draft(value, key) for key, value in zip(names, called.args, strict=True)
+        }
         params = tuple(Param(key) for key in names)
 
         def run(**given: Any) -> Any:

@@ -39,6 +39,7 @@ class Assembly:
     calls: dict[int, Call] = field(default_factory=dict)
     own: set[int] = field(default_factory=set)
     scalars: dict[str, Any] = field(default_factory=dict)
+    gradients: set[str] = field(default_factory=set)
 
     def program(self) -> tuple[Program, dict[str, Value]]:
         """Return the program and the value behind each of its names."""
@@ -52,6 +53,7 @@ class Assembly:
         ):
             base = self.base_name(value) or self.made_name(value)
             self.names[id(value)] = self.fresh(base, value)
+        self.clear_gradients()
         built = tuple(self.lines(lines))
         by_name = {self.names[id(value)]: value for value in [*inputs, *lines]}
         names_in = tuple(name_of(self.names[id(value)], value) for value in inputs)
@@ -205,6 +207,21 @@ class Assembly:
         self.taken[name] = 1
         return name
 
+    def clear_gradients(self) -> None:
+        """Rename what is called as the gradient of another tensor: `dloss` to `dloss_`."""
+        values = {id(value): value for value in self.recorder.values}
+        wanted = [key for key in self.names if values[key].requires]
+        while True:  # a new name has a gradient too
+            self.gradients = {f"d{self.names[key]}" for key in wanted}
+            clash = next((key for key, name in self.names.items() if name in self.gradients), None)
+            if clash is None:
+                return
+            name = self.names[clash]
+            while name in self.gradients or name in self.taken:
+                name += "_"
+            self.taken[name] = 1
+            self.names[clash] = name
+
     def lines(self, values: list[Value]) -> Iterator[Line]:
         """Yield the program's lines; outputs of one call that are all named are one line."""
         done: set[int] = set()
@@ -305,7 +322,8 @@ class Assembly:
             return None
         seen = self.recorder.scalars.get(hole.name, [])
         steady = all(type(v) is type(hole.value) and v == hole.value for v in seen)
-        if hole.name and steady and hole.name not in self.taken and hole.name not in RESERVED:
+        known = hole.name in self.taken or hole.name in RESERVED or hole.name in self.gradients
+        if hole.name and steady and not known:
             self.scalars[hole.name] = hole.value
             return hole.name
         text = literal(hole.value)

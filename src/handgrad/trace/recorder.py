@@ -16,6 +16,7 @@ from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
 from handgrad.trace.calls import Again, Called, run
+from handgrad.trace.casts import cast_apart
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
@@ -188,7 +189,7 @@ class Recorder(TorchFunctionMode):
         generators = Generators(called.kwargs)
         versions = [(t, t._version) for t in tensors_among(called.args, called.kwargs)]
         states = states_before(called)
-        result = run(self, called)
+        result = cast_apart(called.name, called.args, called.kwargs, run(self, called))
         tensors = outputs_of(result)
         if called.name in READERS:
             self.note_read(called)
@@ -249,7 +250,7 @@ class Recorder(TorchFunctionMode):
         else:
             op, bound = found
         drafts = self.drafts(called)
-        drafted = {key: drafts.draft(value) for key, value in bound.items()}
+        drafted = {key: drafts.draft(value, key) for key, value in bound.items()}
         if drafts.unspelled and not drew and not any(t.requires_grad for t in tensors):
             return tuple(self.constant(t, called) for t in tensors)  # torch.tensor(array)
         made = self.add(op, drafted, called.places, result)

@@ -28,6 +28,8 @@ LIBRARIES = tuple(
     for file in (torch.__file__, __file__, ops.__file__, executing.__file__)
 )
 STANDARD = str(Path(sysconfig.get_path("stdlib")).resolve())
+PLAIN_CALLS = ("range", "int", "float", "min", "max", "abs", "round")
+LIMITS = ("torch.finfo", "torch.iinfo")
 SIZE_CALLS = ("size", "numel", "dim", "nelement")
 
 
@@ -136,11 +138,13 @@ class Scalar:
 
     Attributes:
         written: its text; None where it is to be written as its value.
+        roots: it has some.
     """
 
     value: Any
     written: str | None = None
     holes: tuple[Hole, ...] = ()
+    roots: bool = False
 
     @cached_property
     def text(self) -> str:
@@ -160,7 +164,7 @@ class Scalar:
             if name is None:
                 return Static(self.value, literal(self.value))
             text = text[: hole.start] + name + text[hole.end :]
-        return Static(self.value, text)
+        return Static(self.value, by_powers(text) if self.roots else text)
 
 
 class Unreadable(Exception):
@@ -200,7 +204,8 @@ class Reader:
             )
             for hole in self.holes
         )
-        return Scalar(value, text, holes)
+        roots = any(isinstance(n, ast.Call) and self.is_root(n) for n in ast.walk(node))
+        return Scalar(value, text, holes, roots)
 
     def check(self, node: ast.expr | None) -> None:
         """Walk an expression of scalars, noting its names.
@@ -221,20 +226,32 @@ class Reader:
         elif isinstance(node, ast.Slice):
             for bound in (node.lower, node.upper, node.step):
                 self.check(bound)
+        elif isinstance(node, ast.Attribute) and is_limit(node):
+            self.check(limited(node))
+        elif isinstance(node, ast.Call) and self.is_plain(node):
+            for part in node.args:
+                self.check(part)
         elif self.is_size(node):
             self.tensor_hole(node)
-        elif isinstance(node, ast.Call):
-            self.check_call(node)
         else:
             self.scalar_hole(node)
 
-    def check_call(self, node: ast.Call) -> None:
-        """Accept range, len, int and float of scalars; write anything else as a number."""
-        if isinstance(node.func, ast.Name) and node.func.id in ("range", "int", "float"):
-            for part in node.args:
-                self.check(part)
-        else:
-            self.scalar_hole(node)
+    def is_plain(self, node: ast.Call) -> bool:
+        """Tell whether a call makes a number of numbers, as `min` does, or a square root."""
+        plain = isinstance(node.func, ast.Name) and node.func.id in PLAIN_CALLS
+        return (plain or self.is_root(node)) and not node.keywords
+
+    def is_root(self, node: ast.Call) -> bool:
+        """Tell whether a call takes the square root of a number: math's, or numpy's."""
+        called, found = node.func, None
+        if isinstance(called, ast.Name):
+            found = self.lookup(called.id)
+        elif isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+            module = self.lookup(called.value.id)
+            known = getattr(module, "__name__", "") in ("math", "numpy")
+            found = getattr(module, called.attr, None) if known else None
+        number = found is math.sqrt or type(found).__name__ == "ufunc"
+        return number and getattr(found, "__name__", "") == "sqrt" and len(node.args) == 1
 
     def is_size(self, node: ast.expr) -> bool:
         """Tell whether a node reads the size of a named tensor: x.shape[0], x.size(0), len(x)."""
@@ -254,6 +271,7 @@ class Reader:
             elif isinstance(part, ast.Attribute) and part.attr not in (
                 "shape",
                 "ndim",
+                "dtype",
                 *SIZE_CALLS,
             ):
                 raise Unreadable
@@ -264,12 +282,12 @@ class Reader:
         """Note a name of a number, or an expression to be written as its number."""
         if isinstance(node, ast.Name):
             value = self.lookup(node.id)
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float | torch.dtype):
                 raise Unreadable
             self.note(node, node.id, value, None)
             return
         value = self.value_of(node)
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float | torch.dtype):
             raise Unreadable
         self.note(node, "", value, None)
 
@@ -289,12 +307,8 @@ class Reader:
         for part in ast.walk(node):
             if isinstance(part, ast.Call):
                 function = ast.unparse(part.func)
-                known = function.split(".")[0] == "math" or function in (
-                    "range",
-                    "len",
-                    "int",
-                    "float",
-                )
+                known = function.split(".")[0] == "math" or function in (*PLAIN_CALLS, "len")
+                known = known or function in LIMITS or self.is_root(part)
                 if not known and function.split(".")[-1] not in SIZE_CALLS:
                     raise Unreadable
             elif isinstance(
@@ -307,6 +321,34 @@ class Reader:
                 return eval(code, {**self.frame.f_globals, "math": math}, self.frame.f_locals)
         except Exception as error:  # any failure of the user's own expression
             raise Unreadable from error
+
+
+def is_limit(node: ast.Attribute) -> bool:
+    """Tell whether a node is a number of a dtype's, such as `torch.finfo(x.dtype).eps`."""
+    call = node.value
+    return isinstance(call, ast.Call) and ast.unparse(call.func) in LIMITS and len(call.args) == 1
+
+
+def limited(node: ast.Attribute) -> ast.expr:
+    """Return the dtype in `torch.finfo(x.dtype).eps`."""
+    assert isinstance(node.value, ast.Call)
+    return node.value.args[0]
+
+
+class Powers(ast.NodeTransformer):
+    """Write `math.sqrt(d)` as `d ** 0.5`, which needs no import."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Exchange one call."""
+        self.generic_visit(node)
+        if ast.unparse(node.func).split(".")[-1] != "sqrt" or len(node.args) != 1:
+            return node
+        return ast.BinOp(node.args[0], ast.Pow(), ast.Constant(0.5))
+
+
+def by_powers(text: str) -> str:
+    """Return the text of a scalar with powers in place of square roots."""
+    return ast.unparse(Powers().visit(ast.parse(text, mode="eval")))
 
 
 def agree(a: Any, b: Any) -> bool:
