@@ -23,6 +23,14 @@ EMPTY = {
     "empty parts joined": ("torch.cat([a[:0], b, a]).pow(2).sum()", {"a": (2, 3), "b": (1, 3)}),
     "an empty scatter": ("a.scatter_add(0, k, b[:0]).pow(2).sum()", {"a": (3, 2), "b": (3, 2)}),
     "an empty index_add": ("a.index_add(0, j, b[:0]).pow(2).sum()", {"a": (3, 2), "b": (3, 2)}),
+    "an empty index of another rank": (
+        "torch.maximum(a.gather(-1, j[..., None]), a).sum() + (a * a).sum()",
+        {"a": (3,)},
+    ),
+    "nothing by an op without native code": (
+        "a[:0].median(1).values.sum() + (a * a).sum()",
+        {"a": (3, 2)},
+    ),
     "products of nothing": ("a[:, :0].prod(1).sum() + a.sum()", {"a": (3, 2)}),
     "running sums of nothing": ("a[:, :0].cumsum(1).sum() + a.sum()", {"a": (3, 2)}),
     "padding of nothing": ("F.pad(a[:0], (0, 0, 1, 2)).sum() + (a * a).sum()", {"a": (3, 2)}),

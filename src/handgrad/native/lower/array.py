@@ -186,8 +186,6 @@ class Graph:
             body: what, in terms of `s0...`.
             over: the sizes of all of `s0...`, whether or not anything depends on them.
         """
-        if 0 in over:
-            return base
         return self.array(
             shape=base.shape,
             ctype=body.ctype,

@@ -169,6 +169,9 @@ def written(
     Where a place is `s0 + c`, the writer of an entry is known: `s0` is the entry's place less c. If
     all writers are known, each entry reads its own, and nothing is scattered.
     """
+    sizes = tuple(s.args[1] if s.op == "var" else 1 for s in space)
+    if 0 in sizes:
+        return base
     shape, index = base.shape, axes_of(base.shape)
     known: dict[Entry, Entry] = {}
     holds: list[Entry] = []
@@ -178,8 +181,7 @@ def written(
         if times == 1 and part.op == "var" and part not in known:
             known[part] = summed((own, 1), (whole(constant), -1))
             holds.append(within(known[part], 0, part.args[1]))
-    sizes = tuple(s.args[1] if s.op == "var" else 1 for s in space)
-    if 0 in sizes or any(s.op == "var" and s not in known for s in space):
+    if any(s.op == "var" and s not in known for s in space):
         return graph.scatter(base, how, places, value, sizes)
     for place, own in zip(places, index, strict=True):
         holds.append(apply("eq", substitute(place, known), own))
