@@ -164,6 +164,11 @@ class Op:
     foreign: bool = False
 
     @property
+    def identity(self) -> str:
+        """Return what tells an op from others: the name of a row, the text of what has none."""
+        return self.spellings[0].text if self.foreign else self.name
+
+    @property
     def several(self) -> bool:
         """Tell whether the op has more than one output, or a list of them."""
         return len(self.outputs) > 1 or self.variadic

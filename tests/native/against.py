@@ -36,3 +36,24 @@ def distance(got: torch.Tensor, truth: torch.Tensor, scale: float) -> float:
     same = (got == truth) | (got.isnan() & truth.isnan())
     off = (got - truth).abs().masked_fill(same, 0)
     return float(off.max()) / scale
+
+
+def trains_as_torch(forward: Any, args: dict[str, torch.Tensor], leaves: list[str], steps: int = 3):
+    """Do some steps natively and by autograd and `torch.optim.SGD`; return the compiled step.
+
+    Loss and parameters are compared at each: what a step leaves behind is what the next reads.
+    """
+    theirs = {n: t.clone().requires_grad_(n in leaves) for n, t in args.items()}
+    ours = {n: t.clone() for n, t in args.items()}
+    m = hg.compile(forward, **ours, wrt=leaves, optimizer=hg.nn.SGD(0.05))
+    assert m.backend == "native", m.note
+    optimiser = torch.optim.SGD([theirs[n] for n in leaves], 0.05)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = forward(**theirs)
+        loss.backward()
+        optimiser.step()
+        torch.testing.assert_close(m.step(), loss.detach(), rtol=1e-10, atol=1e-10)
+        for n in leaves:
+            torch.testing.assert_close(ours[n], theirs[n].detach(), rtol=1e-10, atol=1e-10)
+    return m

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from handgrad.errors import BadInput
 from handgrad.native import build as building
+from handgrad.native import cpu, kept
 from handgrad.native.build import build, cache_folder
 from handgrad.native.compilers import CannotBuild, find_compiler
 
@@ -140,3 +142,29 @@ def test_a_cached_library_starts_without_a_compiler_run(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.stdout.strip() == "42", done.stderr
+
+
+def test_each_kind_of_vectors_has_code_and_a_key_of_its_own(monkeypatch):
+    found = []
+    for kind in ("", *cpu.KINDS):
+        monkeypatch.setenv(cpu.VARIABLE, kind)
+        found.append((kept.machine(), building.key_of(SOURCE, cpu.target(), find_compiler())))
+    machines, keys = zip(*found, strict=True)
+    assert len({*machines[1:]}) == len(cpu.KINDS)
+    assert len({*keys}) >= 4  # those of 16 bytes differ in their source alone
+
+
+def test_vectors_that_the_processor_lacks_are_refused_before_they_run(monkeypatch):
+    monkeypatch.setattr("handgrad.native.cpu.facts", lambda: "flags : fpu sse sse2 avx2 fma")
+    monkeypatch.setenv(cpu.VARIABLE, "avx512")
+    with pytest.raises(CannotBuild, match="no avx512"):
+        build(SOURCE)
+    monkeypatch.setenv(cpu.VARIABLE, "avx2")
+    assert cpu.runs(cpu.vectors())
+
+
+def test_vectors_that_there_are_not_are_refused_by_name(monkeypatch):
+    monkeypatch.setenv(cpu.VARIABLE, "avx1024")
+    with pytest.raises(BadInput, match="'avx1024'") as caught:
+        build(SOURCE)
+    assert "sse2, neon, avx2, avx512" in caught.value.hint

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 
 import handgrad as hg
 from handgrad.errors import BadInput
-from handgrad.native.build import build
+from handgrad.native.kernels.tiles import lanes
 from handgrad.native.labels import extent
 from handgrad.native.lower.step import lower_step
 from handgrad.native.lower.update import Rule
 from handgrad.native.write.unit import write_unit
+from native.widths import KINDS, compile_only, use, written
 
 pytestmark = pytest.mark.native
 ROWS = 12
@@ -72,7 +73,21 @@ def test_last_columns_of_an_update_are_made_transposed(n, rule):
         optimiser.step()
         m.step()
     torch.testing.assert_close([W, V], [p.detach() for p in own], rtol=1e-12, atol=1e-12)
-    assert "AGAIN;" in m.source or n % 4 == 3  # in double, three of four columns are no gain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [27, 17, 33])
+def test_last_columns_of_an_update_have_tiles_of_their_own(n, kind, monkeypatch):
+    use(kind, monkeypatch)
+    X, Y, W, V = (
+        torch.zeros(32, 19),
+        torch.zeros(32).long(),
+        torch.zeros(19, 200),
+        torch.zeros(200, n),
+    )
+    source = written(small_batch, (X, Y, W, V), ["W", "V"], SGD)
+    few = n % lanes("float") * 2 > lanes("float")  # most of a vector's columns are no gain
+    assert few or "AGAIN;" in source
 
 
 # the second has columns that two tiles make; the last fewer than a vector
@@ -91,13 +106,21 @@ def test_updates_in_a_products_tiles_are_torchs(k, n, rule):
     m = hg.compile(linear, X, Y, W, wrt=["W"], optimizer=rule)
     for _ in range(3):
         m.step()
-    assert (END in m.source) == (n > 8)
     torch.testing.assert_close(W, truth, rtol=0, atol=1e-13)
 
 
-def test_the_gradient_is_stored_nowhere_and_the_lines_are_told():
-    X, Y, W = given(23, 27)
-    source = hg.compile(linear, X, Y, W, wrt=["W"]).source
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("k", "n"), [(7, 40), (23, 27), (6, 9), (13, 33), (19, 3)])
+def test_updates_are_made_in_tiles_where_there_is_a_whole_vector(k, n, kind, monkeypatch):
+    use(kind, monkeypatch)
+    source = written(linear, given(k, n), ["W"], SGD)
+    assert (END in source) == (n > lanes("double"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_stored_nowhere_and_the_lines_are_told(kind, monkeypatch):
+    use(kind, monkeypatch)
+    source = written(linear, given(23, 27), ["W"], SGD)
     assert "/* dW = X.T @ dlogits */" in source
     assert "/* the update */" in source
     assert "dW[" not in source
@@ -110,8 +133,8 @@ def test_a_gradient_that_is_read_twice_is_stored(options):
     X, Y, W = given(23, 27)
     start = W.clone()
     m = hg.compile(linear, X, Y, W, wrt=["W"], **options)
-    assert END not in m.source
     m.step()
+    assert END not in m.source  # at no width
     clip = options.get("clip_norm")
     own = start.clone().requires_grad_()
     linear(X, Y, own).backward()
@@ -122,14 +145,16 @@ def test_a_gradient_that_is_read_twice_is_stored(options):
     torch.testing.assert_close(W, own.detach(), rtol=0, atol=1e-9)
 
 
-def test_a_gradient_that_is_asked_for_is_stored():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_that_is_asked_for_is_stored(kind, monkeypatch, tmp_path):
+    use(kind, monkeypatch)
     X, Y, W = given(23, 27)
     trace = hg.trace(linear, X, Y, W, wrt=["W"])
     step = lower_step(hg.derive(trace), ("W",), Rule(SGD))
     asked = write_unit(step, {"loss": step.output, "dW": step.gradients["W"]})
     assert END not in asked.source
     assert END in write_unit(step, {"loss": step.output}).source
-    build(asked.source)
+    compile_only(asked.source, tmp_path)
 
 
 def test_a_product_that_reads_what_it_updates_is_made_first():

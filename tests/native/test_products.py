@@ -16,6 +16,7 @@ from handgrad.native.lower.expr import apply, axes_of, var
 from handgrad.native.lower.step import Step
 from handgrad.native.write.apart import Apart, alike
 from handgrad.native.write.unit import write_unit
+from native.widths import KINDS, compile_only, use
 
 pytestmark = pytest.mark.native
 SIZES = [(33, 17, 5), (7, 200, 31), (37, 53, 129), (101, 67, 401), (500, 41, 200), (523, 83, 397)]
@@ -39,9 +40,13 @@ def product(m, n, k, flipped, ctype, rows=0):
     return Step(graph, {"A": a, "B": b}, {}, entry.args[0], {}, {})
 
 
-def agrees(m, n, k, flipped, dtype, rows=0):
+def written(m, n, k, flipped, dtype, rows=0):
     step = product(m, n, k, flipped, {torch.float32: "float", torch.float64: "double"}[dtype], rows)
-    unit = write_unit(step, {"C": step.output})
+    return step, write_unit(step, {"C": step.output})
+
+
+def agrees(m, n, k, flipped, dtype, rows=0):
+    step, unit = written(m, n, k, flipped, dtype, rows)
     bound = Bound(
         unit, build(unit.source), {x: Form(a.shape, a.ctype) for x, a in step.inputs.items()}
     )
@@ -69,8 +74,29 @@ def test_a_product_for_every_row_equals_torch(size, flipped):
     agrees(*size, flipped, torch.float64, rows=3)
 
 
+@pytest.mark.parametrize("flipped", ["", "A", "B"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_product_for_every_kind_of_vectors(kind, flipped, monkeypatch, tmp_path):
+    sizes = [(33, 29, 48), (5, 3, 17)]
+    runs = use(kind, monkeypatch)
+    for size in sizes:
+        for dtype in (torch.float32, torch.float64):
+            source = written(*size, flipped, dtype)[1].source
+            assert f"vector_size({vectors().bytes})" in source
+            if runs:
+                agrees(*size, flipped, dtype)
+            else:
+                compile_only(source, tmp_path)
+
+
 def test_large_products_are_summed_in_parts_from_copies():
-    source = agrees(1501, 41, 397, "A", torch.float64)
+    agrees(1501, 41, 397, "A", torch.float64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_products_have_loops_of_parts(kind, monkeypatch):
+    use(kind, monkeypatch)
+    source = written(1501, 41, 397, "A", torch.float64)[1].source
     assert "k0_" in source
     assert "m0_" in source
     assert "tall_" in source
@@ -109,7 +135,15 @@ def test_copies_of_operands_are_made_once_before_the_loop():
 @pytest.mark.parametrize("size", [(32, 30, 200), (33, 29, 184), (5, 7, 160)])
 def test_operands_that_both_run_along_the_sums_are_not_copied(size, dtype):
     m, n, depth = size
-    source = agrees(m, n, depth * 4 // dtype.itemsize, "B", dtype)
+    agrees(m, n, depth * 4 // dtype.itemsize, "B", dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("m", "n", "depth"), [(8, 8, 256), (5, 7, 160), (16, 6, 320)])
+def test_vectors_run_along_the_sums_where_both_operands_do(m, n, depth, kind, dtype, monkeypatch):
+    use(kind, monkeypatch)
+    source = written(m, n, depth * 4 // dtype.itemsize, "B", dtype)[1].source
     assert "dot_" in source
     assert "flip_" not in source
 
@@ -117,7 +151,15 @@ def test_operands_that_both_run_along_the_sums_are_not_copied(size, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(32, 33, 200), (37, 17, 184), (61, 81, 96)])
 def test_last_columns_are_summed_along_the_rows_of_the_left_operand(size, dtype):
-    source = agrees(*size, "", dtype)
+    agrees(*size, "", dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("columns", [17, 33, 81])
+def test_last_columns_have_tiles_of_their_own(kind, columns, dtype, monkeypatch):
+    use(kind, monkeypatch)
+    source = written(61, columns, 192, "", dtype)[1].source
     assert "dot_" in source
     assert "tile_" in source
 

@@ -36,7 +36,7 @@ class Hoist:
         """Return what makes up the key of an expression whose operands have theirs."""
         if isinstance(node, Item):
             return ("item", self.key(node.call), node.position)
-        return (node.op.name, *self.parts(node))
+        return (node.op.identity, *self.parts(node))
 
     def parts(self, call: Call) -> tuple[Any, ...]:
         """Return the keys of a call's arguments."""

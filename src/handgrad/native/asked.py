@@ -22,6 +22,7 @@ class Asked:
         wanted: the names of the parameters.
         clip: the greatest norm that all gradients together may have.
         simplified: whether the backward pass is cut short first; None where it has few lines.
+        freeze_values: numbers and branches that are taken from tensors stay as they were traced.
     """
 
     forward: Callable[..., Any] | torch.nn.Module
@@ -31,6 +32,7 @@ class Asked:
     optimiser: Optimiser
     clip: float | None
     simplified: bool | None
+    freeze_values: bool = False
 
     @property
     def key(self) -> str:

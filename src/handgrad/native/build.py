@@ -40,10 +40,12 @@ def build(source: str, *, flags: tuple[str, ...] = FLAGS) -> Library:
     The variable HANDGRAD_CFLAGS adds flags of the user's.
 
     Raises:
-        CannotBuild: there is no compiler, or it failed.
+        CannotBuild: there is no compiler, it failed, or this processor cannot run what it would
+            make.
     """
+    refuse_vectors()
     compiler = find_compiler()
-    flags = (*flags, *os.environ.get("HANDGRAD_CFLAGS", "").split())
+    flags = (*flags, *cpu.target(), *os.environ.get("HANDGRAD_CFLAGS", "").split())
     key = key_of(source, flags, compiler)
     try:
         folder = cache_folder()
@@ -56,6 +58,19 @@ def build(source: str, *, flags: tuple[str, ...] = FLAGS) -> Library:
         return store(source, flags, compiler, folder, key)
     except OSError as error:
         return build_aside(source, flags, compiler, f"nothing is cached in {folder}: {error}")
+
+
+def refuse_vectors() -> None:
+    """Refuse to load code that this processor does not run.
+
+    Raises:
+        CannotBuild: HANDGRAD_VECTORS names vectors that it does not have.
+    """
+    if not cpu.runs(cpu.vectors()):
+        raise CannotBuild(
+            f"this processor has no {cpu.vectors().name}, which {cpu.VARIABLE} asks for",
+            hint=f"set {cpu.VARIABLE} to nothing",
+        )
 
 
 def key_of(source: str, flags: tuple[str, ...], compiler: Compiler) -> str:

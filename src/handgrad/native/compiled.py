@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from handgrad.errors import BadInput, Undecided
-from handgrad.native import plans, starts
+from handgrad.native import frozen, plans, starts
 from handgrad.native.asked import Asked, parameters_of, tensors_of
 from handgrad.native.bind import Bound, check
 from handgrad.native.build import Library, build
@@ -39,6 +39,7 @@ def compile(
     clip_norm: float | None = None,
     wrt: Iterable[str] | None = None,
     simplified: bool | None = None,
+    freeze_values: bool = False,
     **kwargs: Any,
 ) -> Compiled:
     """Compile a training step: forward pass, derived backward pass and update.
@@ -54,14 +55,18 @@ def compile(
             parameters, or else all of floating point.
         simplified: cut the backward pass short first, which takes longer to compile; by default
             where it has few lines.
+        freeze_values: keep, for every step, the numbers and branches that the forward pass takes
+            from its tensors in this call: `.item()`, `if x.sum() > 0`.
         **kwargs: more arguments.
 
     Raises:
-        BadInput: the forward pass cannot be traced, or a parameter is not contiguous.
+        BadInput: the forward pass cannot be traced or takes numbers from tensors, or a parameter is
+            not contiguous.
     """
     given = tensors_of(forward, args, kwargs)
     wanted = list(wrt) if wrt is not None else parameters_of(forward, given)
-    asked = Asked(forward, args, kwargs, wanted, optimizer or SGD(), clip_norm, simplified)
+    options = (optimizer or SGD(), clip_norm, simplified, freeze_values)
+    asked = Asked(forward, args, kwargs, wanted, *options)
     key = asked.key
     start = starts.load(key, given)
     return (start and again(asked, start, given)) or first(asked, key, given)
@@ -109,16 +114,21 @@ def first(asked: Asked, key: str, given: Mapping[str, Tensor]) -> Compiled:
     from handgrad.native.lower.update import Rule
     from handgrad.trace.ways import trace_telling
 
-    traced, blind = trace_telling(asked.forward, asked.args, asked.kwargs, asked.wanted)
+    traced, blind, looks = trace_telling(asked.forward, asked.args, asked.kwargs, asked.wanted)
+    if not asked.freeze_values:
+        for look in frozen.frozen(looks):
+            raise frozen.refuse(look)
     rule = Rule(asked.optimiser, asked.clip)
 
     def lines() -> Backward:
         return making.in_lines(traced, asked.simplified)
 
-    plan = making.key_of(traced, making.leaves_of(traced), rule, asked.simplified)
     origins = traced.origins
     ours = {name: given[argument] for name, argument in origins.items() if argument in given}
-    made = from_trace(traced, ours, rule, lines, key=plan)
+    leaves = making.trained(traced)
+    plan = making.key_of(traced, leaves, rule, asked.simplified)
+    note = frozen.note(looks)
+    made = from_trace(traced, ours, rule, lines, leaves=leaves, note=note, key=plan)
     if blind and made.unit is not None and ours.keys() >= made.inputs.keys():
         inputs = {name: origins[name] for name in made.inputs}
         starts.keep(key, Start(plan, inputs, made.leaves), given)
@@ -145,6 +155,8 @@ def from_trace(
     rule: Rule,
     make: Callable[[], Backward],
     *,
+    leaves: tuple[str, ...] | None = None,
+    note: str = "",
     warn: bool = True,
     key: str = "",
 ) -> Compiled:
@@ -155,13 +167,15 @@ def from_trace(
         given: the tensors to work on, by the inputs' names; others start as they were traced.
         rule: how parameters are updated.
         make: makes the backward pass.
+        leaves: the names of the parameters; by default all leaves of the trace.
+        note: what a person should know whatever the engine is.
         warn: tell in a warning where native code cannot be.
         key: what was made of an equal program is kept under it; empty where nothing is.
     """
     from handgrad.native import making
     from handgrad.native.lower.calls import CannotLower
 
-    leaves, lines = making.leaves_of(traced), cache(make)
+    leaves, lines = making.leaves_of(traced) if leaves is None else leaves, cache(make)
     inputs = {
         n.name: given[n.name] if n.name in given else traced.values[n.name].contiguous()
         for n in traced.program.inputs
@@ -172,14 +186,20 @@ def from_trace(
         plan = plans.load(key) or making.planned(lines(), leaves, rule, key)
         library = build(plan.unit.source)
     except (CannotLower, CannotBuild) as reason:
-        note = f"{reason.message.partition(chr(10))[0]}; this step runs in eager PyTorch"
-        if warn:
-            warnings.warn(note, stacklevel=4)
-        return Compiled(*made, Eager(lines(), leaves, rule, dict(tensors)), note)
-    if library.note and warn:
-        warnings.warn(library.note, stacklevel=4)
+        why = f"{reason.message.partition(chr(10))[0]}; this step runs in eager PyTorch"
+        said = told([why, note], warn)
+        return Compiled(*made, Eager(lines(), leaves, rule, dict(tensors)), said)
+    said = told([library.note, note], warn)
     engine = bound(plan, library, tensors, {*given, *leaves})
-    return Compiled(*made, engine, library.note, plan.unit, dict(plan.limits))
+    return Compiled(*made, engine, said, plan.unit, dict(plan.limits))
+
+
+def told(notes: Iterable[str], warn: bool) -> str:
+    """Return notes as one, and give a warning of it if that is wanted."""
+    text = "; ".join(filter(None, notes))
+    if text and warn:
+        warnings.warn(text, stacklevel=5)
+    return text
 
 
 def bound(plan: Plan, library: Library, tensors: Mapping[str, Tensor], theirs: set[str]) -> Native:

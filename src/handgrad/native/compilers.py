@@ -15,7 +15,6 @@ from handgrad.errors import BadInput
 FLAGS = (
     "-std=gnu11",
     "-O3",
-    "-march=native",
     "-fopenmp-simd",  # the loops say themselves which may run several turns at once
     "-ffp-contract=fast",  # a * b + c is rounded once
     "-fno-math-errno",

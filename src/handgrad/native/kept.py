@@ -27,8 +27,8 @@ def hashed(text: str) -> str:
 
 
 def machine() -> str:
-    """Return what tells this CPU's instructions from another's."""
-    return cpu.facts()
+    """Return what tells this CPU's instructions, and the vectors in use, from another's."""
+    return f"{cpu.facts()}\n{cpu.vectors().name}"
 
 
 @cache

@@ -31,6 +31,11 @@ def leaves_of(traced: Trace) -> tuple[str, ...]:
     return tuple(name for name in traced.leaves if name in traced.grads)
 
 
+def trained(traced: Trace) -> tuple[str, ...]:
+    """Return the names of the parameters that the caller gave: not what the pass itself marks."""
+    return tuple(name for name in leaves_of(traced) if name in traced.origins)
+
+
 def traced_again(asked: Asked, plan: str) -> Trace:
     """Trace what was compiled without.
 
@@ -43,7 +48,7 @@ def traced_again(asked: Asked, plan: str) -> Trace:
     """
     traced = trace(asked.forward, *asked.args, wrt=asked.wanted, **asked.kwargs)
     rule = Rule(asked.optimiser, asked.clip)
-    if key_of(traced, leaves_of(traced), rule, asked.simplified) != plan:
+    if key_of(traced, trained(traced), rule, asked.simplified) != plan:
         raise BadInput(
             "the forward pass is no longer what was compiled: its code, or what it reads, changed",
             hint="compile it again: hg.compile(forward, ...)",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +15,32 @@ from torch.utils._python_dispatch import TorchDispatchMode
 LOOKING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 WHOLE = {torch.int64, torch.int32, torch.int16, torch.int8}
 ASKING = {torch.ops.aten.any.default, torch.ops.aten._local_scalar_dense.default}
+OWN = tuple(str(Path(file).parent) for file in (torch.__file__, str(Path(__file__).parent)))
 BY_INDEX = {"index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A call whose result is no tensor.
+
+    Attributes:
+        name: of what was called.
+        where: the file and line that called it.
+        text: that line.
+    """
+
+    name: str
+    where: str
+    text: str
+
+
+def looked(name: str) -> Look:
+    """Return a call with the line outside of torch and handgrad that made it."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return Look(name, f"{file}:{line}", linecache.getline(file, line).strip())
 
 
 class Watching(TorchDispatchMode):

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
+from handgrad.trace.blind import Look, looked
 from handgrad.trace.calls import Again, Called, run
 from handgrad.trace.casts import cast_apart
 from handgrad.trace.code import code_of
@@ -71,7 +72,7 @@ class Recorder(TorchFunctionMode):
         self.stale: dict[int, Stale] = {}
         self.notes: list[Note] = []
         self.given: dict[int, str] = {}  # the caller's name of a value, by its id
-        self.reads: list[str] = []  # calls that may have told the forward pass a tensor's values
+        self.reads: list[Look] = []  # calls that may have told the forward pass a tensor's values
         self.scalars: dict[str, list[Any]] = {}
         self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
         self.externals: dict[str, Any] = {}  # the user's own functions that lines call, by name
@@ -337,7 +338,7 @@ class Recorder(TorchFunctionMode):
     def note_plain(self, name: str, result: Any) -> None:
         """Note a call whose result is no tensor, unless every tensor of the shape gives it."""
         if name not in SHAPE_READERS and not outputs_of(result):
-            self.reads.append(name)
+            self.reads.append(looked(name))
 
     def note_cut(self, called: Called, made: tuple[torch.Tensor, ...]) -> None:
         """Note that an op's result no longer depends on what it was made from."""

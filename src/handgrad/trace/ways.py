@@ -13,7 +13,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Program
 from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
-from handgrad.trace.blind import Watching
+from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
@@ -49,13 +49,14 @@ def trace(
 
 def trace_telling(
     forward: Callable[..., Any] | torch.nn.Module, args: Any, kwargs: Any, wrt: Iterable[str]
-) -> tuple[Trace, bool]:
-    """Trace a forward pass, and tell whether other values would give the same program."""
+) -> tuple[Trace, bool, tuple[Look, ...]]:
+    """Trace a forward pass; tell whether other values give the same program, and what looked."""
     watching = Watching()
     with buffers_restored(forward):
         recorder, output = recorded(forward, args, kwargs, wrt, watching)
         found = finish(recorder, output)
-    return found, not watching.seen and not recorder.reads
+    blind = not watching.seen and not recorder.reads
+    return found, blind, tuple(recorder.reads)
 
 
 def recorded(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
-from handgrad.native.cpu import vectors
+from handgrad.native.cpu import by_width, vectors
 from handgrad.native.kernels.tiles import FIXED, LATENCY, LETTER, Tile, lanes
 from handgrad.native.lower.array import SIZES
 
@@ -28,7 +27,7 @@ class Cut:
     wide: int
 
 
-@cache
+@by_width
 def best_cut(ctype: str, m: int, n: int, depth: int) -> Cut:
     """Return the fastest tiles, by count, of an m by n product that sums over `depth`.
 

@@ -10,14 +10,6 @@
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
-
 /* bits */
 
 INLINE float bits_to_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
-from handgrad.native.cpu import vectors
+from handgrad.native.cpu import by_width, vectors
 from handgrad.native.lower.array import SIZES
 
 LETTER = {"float": "f", "double": "d"}
@@ -93,7 +92,7 @@ def cycles(rows: int, wide: int, depth: int) -> float:
     return depth * each + FIXED + rows * wide
 
 
-@cache
+@by_width
 def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Strip, ...]:
     """Return the tiles of an m by n product that sums over `depth`, the fastest by count.
 
@@ -132,7 +131,7 @@ def strips(ctype: str, m: int, n: int, depth: int, *, whole: bool) -> tuple[Stri
     return tuple(found)
 
 
-@cache
+@by_width
 def best_rows(m: int, wide: int, depth: int) -> tuple[float, int]:
     """Return the cost and the rows of the best tile of a width for m rows."""
     options = []

@@ -8,12 +8,25 @@ from typing import Any
 
 import torch
 
+from handgrad.errors import BadInput
 from handgrad.native.forms import CTYPES
-from handgrad.native.lower.expr import INT, Entry, Index, axes_of, axis, cast, make, var, whole
+from handgrad.native.lower.expr import (
+    INT,
+    Entry,
+    Index,
+    axes_of,
+    axis,
+    cast,
+    const,
+    make,
+    var,
+    whole,
+)
 from handgrad.native.lower.tree import parts, substitute, walk
 
 SIZES = {"float": 4, "double": 8, "int64_t": 8, "int32_t": 4, "int16_t": 2, "int8_t": 1}
 SIZES |= {"uint8_t": 1, "bool": 1}
+NOTHING = {"sum": 0, "prod": 1}  # what collecting no entries comes to
 KEPT = "kept"
 """How a map is made that is stored though it could be made anew wherever it is read."""
 
@@ -60,6 +73,8 @@ class Array:
 
     def at(self, index: Index) -> Entry:
         """Return the entry at an index; what is only another way to read is read there."""
+        if self.numel == 0:
+            return const(0, self.ctype)  # there is none, so that whoever asks has no entry either
         index = tuple(
             whole(0) if n == 1 else i if i.ctype == INT else cast(i, INT)
             for i, n in zip(index, self.shape, strict=True)
@@ -137,7 +152,14 @@ class Graph:
             body: in terms of free variables and those it is collected over.
             free: the variables that stay.
             over: the variables that go.
+
+        Raises:
+            BadInput: there is nothing to collect, and no number stands for it.
         """
+        if any(v.args[1] == 0 for v in over):
+            if how not in NOTHING:
+                raise BadInput(f"{how} of nothing")
+            return const(NOTHING[how], body.ctype)
         used = {node for node in walk(body) if node.op == "var"}
         kept = [v for v in free if v in used]
         names = {v: axis(place, v.args[1]) for place, v in enumerate(kept)}
@@ -153,22 +175,26 @@ class Graph:
         return array.at(tuple(kept))
 
     def scatter(
-        self, base: Array | None, shape: tuple[int, ...], how: str, places: Index, body: Entry
+        self, base: Array, how: str, places: Index, body: Entry, over: tuple[int, ...]
     ) -> Array:
-        """Return an array with entries, one for each of `s0...`, written into it."""
-        sizes: dict[str, int] = {}
-        for entry in (*places, body):
-            sizes |= {n.args[0]: n.args[1] for n in walk(entry) if n.op == "var"}
-        over = tuple(sizes.get(f"s{k}", 1) for k in range(1 + max(map(number, sizes), default=-1)))
+        """Return an array with entries, one for each of `s0...`, written into it.
+
+        Args:
+            base: what they are written into.
+            how: sum or set.
+            places: where, in terms of `s0...`.
+            body: what, in terms of `s0...`.
+            over: the sizes of all of `s0...`, whether or not anything depends on them.
+        """
         return self.array(
-            shape=shape,
+            shape=base.shape,
             ctype=body.ctype,
             kind="scatter",
             body=body,
             how=how,
             over=over,
             places=places,
-            base=base,
+            base=None if is_zero(base) else base,
         )
 
     def constant(self, tensor: torch.Tensor) -> Array:
@@ -179,9 +205,10 @@ class Graph:
         return self.input(name, tuple(tensor.shape), CTYPES[tensor.dtype])
 
 
-def number(name: str) -> int:
-    """Return the number in a variable's name."""
-    return int(name[1:])
+def is_zero(array: Array) -> bool:
+    """Tell whether an array is zeros."""
+    body = array.body
+    return array.kind == "map" and body is not None and body.op == "const" and body.args[0] == 0
 
 
 def depends(entry: Entry, on: Entry) -> bool:
@@ -197,6 +224,7 @@ __all__ = [
     "Graph",
     "depends",
     "is_view",
+    "is_zero",
     "operands",
     "parts",
     "reads",

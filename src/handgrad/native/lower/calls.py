@@ -12,6 +12,7 @@ from handgrad.errors import BadInput, NoRule
 from handgrad.index import parse
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, operands
 from handgrad.native.lower.array import CTYPES, Array, Graph
+from handgrad.native.lower.expr import const
 from handgrad.native.lower.notation import Notation
 from handgrad.native.lower.patterns import EQUALS, PATTERNS
 from handgrad.native.lower.patterns.given import Given
@@ -59,6 +60,8 @@ class Lowering:
         """Lower one call."""
         refuse_types(call)
         op = call.op
+        if all(0 in shape for shape, _ in call.outputs):
+            return self.nothing(call)
         try:
             if op.name in PATTERNS:
                 return PATTERNS[op.name](self.given(call))
@@ -68,11 +71,21 @@ class Lowering:
                 return self.by_notation(call, op.index)
             if op.same_as is not None:
                 return self.equal(call, op.same_as)
+        except CannotLower:
+            raise  # an operand's own reason says more
         except BadInput as error:
             raise cannot(call, error.what) from error
         if not any(True for arg in call.args.values() for _ in operands(arg)):
             return self.known(call)
         raise cannot(call, "")
+
+    def nothing(self, call: Call) -> Any:
+        """Return what a call makes that makes no entry, whatever its op."""
+        made = tuple(
+            self.graph.map(shape, CTYPES[dtype], lambda _: const(0, "int64_t"))
+            for shape, dtype in call.outputs
+        )
+        return made if call.op.several else made[0]
 
     def given(self, call: Call) -> Given:
         """Return a call's arguments for a pattern."""

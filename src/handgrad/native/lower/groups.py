@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from handgrad.native.lower.array import SIZES, Array, depends
 from handgrad.native.lower.expr import Entry, axes_of, var
+from handgrad.native.lower.order import Before, in_order
 from handgrad.native.lower.stages import Stage
 
 NEAR = 24 * 1024  # bytes that a turn of an outer loop may work on: most of the nearest cache
@@ -59,26 +60,6 @@ class Group:
         return tuple(member.stage for member in self.members)
 
 
-def dependencies(stages: list[Stage], loss: Array) -> dict[Stage, set[Stage]]:
-    """Return for each stage those that come before it.
-
-    What overwrites an input comes after all that read it, and after the loss is known.
-    """
-    maker = {stage.array: stage for stage in stages}
-    before = {s: {maker[a] for a in s.sources if a in maker and maker[a] is not s} for s in stages}
-    readers: dict[str, set[Stage]] = {}
-    for stage in stages:
-        for array in stage.sources:
-            if array.kind == "input":
-                readers.setdefault(array.name, set()).add(stage)
-    for stage in stages:
-        if stage.into:
-            before[stage] |= readers.get(stage.into, set()) - {stage}
-            if loss in maker:
-                before[stage].add(maker[loss])
-    return before
-
-
 def grouped(stages: list[Stage], loss: Array, roots: set[Array]) -> list[Group]:
     """Return the groups, in an order that respects what reads what.
 
@@ -87,27 +68,15 @@ def grouped(stages: list[Stage], loss: Array, roots: set[Array]) -> list[Group]:
         loss: what must be known before anything is overwritten.
         roots: arrays that are read from outside.
     """
-    grouping = Grouping(stages, loss, roots)
-    return grouping.run(sequence(stages, grouping.before))
-
-
-def sequence(stages: list[Stage], before: Mapping[Stage, set[Stage]]) -> list[Stage]:
-    """Return stages in an order that also lets what is overwritten be read first."""
-    found: dict[Stage, None] = {}
-    left = list(stages)
-    while left:
-        for stage in left:
-            if before[stage] <= found.keys():
-                found[stage] = None
-        left = [s for s in left if s not in found]
-    return list(found)
+    stages, before = in_order(stages, loss)
+    return Grouping(stages, before, loss, roots).run(stages)
 
 
 class Grouping:
     """Stages on their way into groups."""
 
-    def __init__(self, stages: list[Stage], loss: Array, roots: set[Array]) -> None:
-        self.before = dependencies(stages, loss)
+    def __init__(self, stages: list[Stage], before: Before, loss: Array, roots: set[Array]) -> None:
+        self.before = before
         self.loss, self.roots = loss, roots
         self.readers: dict[Array, set[Stage]] = {}
         for stage in stages:

@@ -76,7 +76,7 @@ def stages(roots: Iterable[Array], into: Mapping[Array, str]) -> list[Stage]:
     bodies: dict[Array, Entry] = {}
     found: list[Stage] = []
     for array in arrays:
-        if array.kind == "input":
+        if array.kind == "input" or array.numel == 0:
             continue
         assert array.body is not None
         body = inlined(array.body, stored, bodies)
@@ -107,6 +107,7 @@ def inlined(entry: Entry, stored: set[Array], bodies: Mapping[Array, Entry]) -> 
 def chosen(arrays: list[Array], roots: set[Array]) -> set[Array]:
     """Choose the arrays to store: those that would cost more to compute at every use."""
     fixed = {a for a in arrays if a in roots or a.kind != "map" or a.how == KEPT}
+    fixed |= {a.base for a in arrays if a.base is not None}  # read as it stands, not entry by entry
     stored = {a for a in fixed if a.kind != "input"}
     always = set(stored)
     stored |= {a for a in arrays if a.kind == "map" and own_cost(a) > 0}

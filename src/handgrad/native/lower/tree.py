@@ -50,9 +50,13 @@ def rebuild(entry: Entry, change: Callable[[Entry], Entry | None]) -> Entry:
         change: gives what stands for a node, whose operands have been rebuilt, or None to keep it.
     """
     done: dict[Entry, Entry] = {}
+    made: set[Entry] = set()
     for node in walk(entry):
         fresh = remade(node, done)
-        done[node] = change(fresh) or fresh
+        if fresh is node or fresh not in made:  # what a node came down to was exchanged before
+            fresh = change(fresh) or fresh
+        done[node] = fresh
+        made.add(fresh)
     return done[entry]
 
 

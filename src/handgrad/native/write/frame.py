@@ -68,8 +68,6 @@ def collapsed(loops: list[Entry], entries: list[Entry]) -> tuple[list[Entry], li
     loops, place = list(loops), 0
     while place + 1 < len(loops):
         outer, inner = loops[place], loops[place + 1]
-        if 0 in (outer.args[1], inner.args[1]):
-            return loops, entries
         joint = var(outer.args[0], outer.args[1] * inner.args[1])
         given = {outer: floordiv(joint, inner.args[1]), inner: mod(joint, inner.args[1])}
         fresh = [substitute(entry, given) for entry in entries]

@@ -15,6 +15,7 @@ from handgrad.native.lower.expr import (
     Entry,
     Index,
     apply,
+    axes_of,
     both,
     cast,
     const,
@@ -168,8 +169,10 @@ def written(
     Where a place is `s0 + c`, the writer of an entry is known: `s0` is the entry's place less c. If
     all writers are known, each entry reads its own, and nothing is scattered.
     """
-    shape = base.shape
-    index = tuple(var(f"i{k}", size) for k, size in enumerate(shape))
+    sizes = tuple(s.args[1] if s.op == "var" else 1 for s in space)
+    if 0 in sizes:
+        return base
+    shape, index = base.shape, axes_of(base.shape)
     known: dict[Entry, Entry] = {}
     holds: list[Entry] = []
     for place, own in zip(places, index, strict=True):
@@ -179,8 +182,7 @@ def written(
             known[part] = summed((own, 1), (whole(constant), -1))
             holds.append(within(known[part], 0, part.args[1]))
     if any(s.op == "var" and s not in known for s in space):
-        zero = base if not is_zero(base) else None
-        return graph.scatter(zero, shape, how, places, value)
+        return graph.scatter(base, how, places, value, sizes)
     for place, own in zip(places, index, strict=True):
         holds.append(apply("eq", substitute(place, known), own))
     here = substitute(value, known)
@@ -193,12 +195,6 @@ def written(
             lambda _: apply("add", before, select(inside, here, const(0, here.ctype))),
         )
     return graph.map(shape, base.ctype, lambda _: select(inside, here, before))
-
-
-def is_zero(array: Array) -> bool:
-    """Tell whether an array is zeros."""
-    body = array.body
-    return array.kind == "map" and body is not None and body.op == "const" and body.args[0] == 0
 
 
 def along(index: Index, dim: int, entry: Entry) -> Index:
