@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
+
+from handgrad.cli.screen import write
 
 EXAMPLES = {
     "ninja": """
@@ -121,7 +122,7 @@ def version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        sys.stdout.write(f"handgrad {version('handgrad')}\n")
+        write(f"handgrad {version('handgrad')}\n")
         raise typer.Exit
 
 
@@ -133,4 +134,4 @@ def root(
 ) -> None:
     """Backpropagation by hand, and provably right."""
     if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
+        write(context.get_help() + "\n")

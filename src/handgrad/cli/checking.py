@@ -14,7 +14,7 @@ import typer
 from handgrad.check.frame import Checked, checked
 from handgrad.check.sandbox import GIB, Limits, Sandbox, Target, check_apart
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import aside, show
+from handgrad.cli.screen import aside, show, write
 from handgrad.errors import BadInput, HandgradError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def check(
         result = narrowed(result, only or [])
     except HandgradError as error:
         if format is not None:
-            sys.stdout.write(formatted_error(error, target.backward, format))
+            write(formatted_error(error, target.backward, format))
         raise
     from handgrad.render.verdicts import Shown
 
@@ -151,8 +151,11 @@ def apart(target: Target, limits: Limits) -> Checked:
 
 def prints(text: str) -> None:
     """Pass on what the file printed."""
+    from handgrad.render.words import left_of
+
+    text = left_of(text)
     if text:
-        sys.stderr.write(text if text.endswith("\n") else text + "\n")
+        write(text if text.endswith("\n") else text + "\n", sys.stderr)
 
 
 def preload() -> None:
@@ -198,7 +201,7 @@ def present(shown: Shown, format: str | None, json: bool, no_color: bool) -> Non
         "github": text.github,
     }
     if format is not None:
-        sys.stdout.write(formats[format](shown))
+        write(formats[format](shown))
         return
 
     def rich(_: int):

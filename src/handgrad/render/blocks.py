@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from handgrad.escape import escaped
 from handgrad.render.plain import columns
 
 WIDTH = 80
@@ -95,7 +96,7 @@ def aligned(table: Columns) -> list[tuple[str, ...]]:
 
 def as_markdown(blocks: Iterable[Block]) -> str:
     """Return blocks as Markdown."""
-    return "\n\n".join(markdown(block) for block in blocks) + "\n"
+    return escaped("\n\n".join(markdown(block) for block in blocks)) + "\n"
 
 
 def markdown(block: Block) -> str:

@@ -9,12 +9,12 @@ from itertools import groupby
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from handgrad.check.picture import Picture
 from handgrad.check.report import Row, Verdict
 from handgrad.render import verdicts
 from handgrad.render.terminal import GAP, HEADING, PROSE, QUIET, SHAPE, code, grid
+from handgrad.render.text import Text
 from handgrad.render.verdicts import HEADS, Shown
 
 STYLES = {

@@ -9,13 +9,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from handgrad.ninja import Exercise, Plan
 from handgrad.render.bar import Bar
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.ninja import exercise
 from handgrad.render.terminal import HEADING, QUIET, SHAPE, code, grid
+from handgrad.render.text import Text
 from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes

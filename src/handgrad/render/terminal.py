@@ -13,9 +13,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
-from rich.text import Text
 
+from handgrad.escape import escaped
 from handgrad.render.plain import one_line
+from handgrad.render.text import Text
 from handgrad.render.words import Described, bracketed, by_line, counted, inputs, leaves, totals
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def message(text: str, style: str) -> Text:
 
 def code(source: str) -> Text:
     """Return Python text in colour."""
-    text = Syntax("", "python", theme=THEME).highlight(source)
+    text = Syntax("", "python", theme=THEME).highlight(escaped(source))
     text.rstrip()
     text.style = ""
     return text
