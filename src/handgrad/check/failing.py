@@ -11,6 +11,7 @@ from typing import Any
 from handgrad.errors import HandgradError
 
 TEXT = 4_000  # characters of one message
+MOST = 2**20  # GiB; a larger limit is none
 Request = Mapping[str, Any]
 
 
@@ -44,8 +45,7 @@ def in_plain_words(error: HandgradError, request: Request) -> HandgradError:
     asked = re.search(r"allocate (\d+) bytes", str(error.__cause__ or error))
     size = f", asked for {int(asked[1]) / 1e9:.1f} GB" if asked else ""
     what = f"MemoryError: out of memory{size}"
-    hint = f"the limit is {request['memory'] / 2**30:g} GiB: --memory GIB allows more"
-    return type(error)(what, where=error.where, why=error.why, hint=hint)
+    return type(error)(what, where=error.where, why=error.why, hint=more(request))
 
 
 def theirs(error: BaseException, request: Request) -> list[traceback.FrameSummary]:
@@ -66,8 +66,15 @@ def failed(error: BaseException, request: Request, what: str) -> dict[str, Any]:
 
 def out_of_memory(error: MemoryError, request: Request) -> dict[str, Any]:
     """Return the frame of memory that ran out in a place that nothing else told of."""
-    hint = f"the limit is {request['memory'] / 2**30:g} GiB: --memory GIB allows more"
-    return {**failed(error, request, "MemoryError: out of memory"), "try": hint}
+    return {**failed(error, request, "MemoryError: out of memory"), "try": more(request)}
+
+
+def more(request: Request) -> str:
+    """Say how a file may get more memory."""
+    gib = request["memory"] / 2**30
+    return (
+        "make it smaller" if gib > MOST else f"the limit is {gib:g} GiB: --memory GIB allows more"
+    )
 
 
 def bug(error: BaseException) -> dict[str, Any]:
