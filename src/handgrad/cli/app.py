@@ -65,6 +65,10 @@ handgrad sample --from run/checkpoints/000001000
     "plot": """
 handgrad plot run    also while it is at work
 """,
+    "doctor": """
+handgrad doctor          versions, compiler, what the sandbox holds here
+handgrad doctor --json   for a bug report
+""",
     "bench": """
 handgrad bench                                     all models, 10 to 20 minutes
 handgrad bench seed                                the exercise's step: a minute
@@ -87,6 +91,7 @@ COMMANDS = {
     "train": "handgrad.cli.train",
     "sample": "handgrad.cli.sample",
     "plot": "handgrad.cli.train",
+    "doctor": "handgrad.cli.doctor",
     "bench": "handgrad.cli.bench",
 }
 

@@ -72,7 +72,7 @@ def plain(block: Block) -> str:
         case Heading(text, level):
             return f"{text}\n{('=' if level == 1 else '-') * len(text)}"
         case Paragraph(text):
-            return textwrap.fill(text, WIDTH)
+            return textwrap.fill(text, WIDTH, break_on_hyphens=False)
         case Code(text):
             return textwrap.indent(text.rstrip("\n"), "    ")
         case Columns():
