@@ -21,6 +21,7 @@ import handgrad as hg
 from handgrad.check.frame import Checked
 from handgrad.check.report import Report, Row, Verdict
 from handgrad.cli import main
+from handgrad.cli.save import printable
 from handgrad.errors import BadInput, UserCodeFailed
 from handgrad.escape import escaped, escaped_json, escaped_name, escaped_source
 from handgrad.render import checked as checks
@@ -229,10 +230,9 @@ def test_files_that_are_written(tmp_path: Path, monkeypatch):
         assert r"\x1b[2J" in text
         assert ast.parse(text)
     (tmp_path / "net.py").write_text(FORWARD.replace('len("', 'len(r"'))
+    text = (tmp_path / "net.py").read_text()
     with pytest.raises(BadInput, match="raw string"):
-        from handgrad.cli.save import printable
-
-        printable((tmp_path / "net.py").read_text(), Path("b.py"), Path("net.py"))
+        printable(text, Path("b.py"), Path("net.py"))
 
 
 def test_words_of_a_data_file(tmp_path: Path, monkeypatch, capsys):

@@ -96,16 +96,12 @@ def run_once(
         tensors = among(seen, scope)
         others = {n: scope[n] for n in sorted(statement.assigns) if n in scope}
         note_writes(run, place, statement, others | tensors, before)
-        # what a statement changes beside the gradient that it makes is its mistake alone; what one
-        # changes that makes none, the next ones read so: it is a step of theirs
-        alone = any(name in missing or name[1:] in forward for name in gradients(statement))
-        for name, value in kept.items() if alone else ():
-            old, version = before[name]
-            if old._version != version and not torch.equal(old, value):
-                run.mutated.append((name, place))
-                scope[name] = value if scope.get(name) is old else scope[name]
-                tensors |= among([name], scope)
-                forget(run, name, place)
+        for name in changed(before, kept) if makes_gradient(statement, missing, forward) else ():
+            old, value = before[name][0], kept[name]
+            run.mutated.append((name, place))
+            scope[name] = value if scope.get(name) is old else scope[name]
+            tensors |= among([name], scope)
+            forget(run, name, place)
     failed = {failure.statement for failure in run.failures}
     run.asked = asked_by(body, watch, failed, held(scope, run))
     return run
@@ -118,9 +114,21 @@ def held(scope: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {"torch": torch, "F": torch.nn.functional, **scope, **kept}
 
 
-def gradients(statement: Statement) -> list[str]:
-    """Return the names that a statement binds and that may be a gradient's."""
-    return [name for name in statement.assigns if name.startswith("d")]
+def makes_gradient(statement: Statement, missing: Iterable[str], forward: frozenset[str]) -> bool:
+    """Tell whether a statement binds a gradient.
+
+    What such a one changes beside it is its own mistake, and taken back; what another one changes,
+    the next ones read so: it is a step of theirs.
+    """
+    bound = [name for name in statement.assigns if name.startswith("d")]
+    return any(name in missing or name[1:] in forward for name in bound)
+
+
+def changed(before: Mapping[str, tuple[Any, int]], kept: Mapping[str, Any]) -> list[str]:
+    """Return the names whose tensors hold something else than before."""
+    versions = {name: (before[name][0]._version, before[name][1]) for name in kept}
+    moved = [name for name, (now, then) in versions.items() if now != then]
+    return [name for name in moved if not torch.equal(before[name][0], kept[name])]
 
 
 def error_text(error: Exception) -> str:

@@ -12,7 +12,7 @@ Found = Mapping[str, Any]
 # what a contained process tried: said if it could not, and if it could
 TRIED = {
     "tcp": ("connects to no computer, nor to a server on this one", "connects to any computer"),
-    "udp": ("sends nothing by UDP, looks up no names", "sends by UDP, looks up names"),
+    "udp": ("sends nothing by UDP", "sends by UDP, looks up names"),
     "write": ("makes no file outside its temporary folder", "makes files wherever you can"),
     "change": ("changes no file of yours", "changes every file that you can change"),
     "delete": ("deletes no file of yours", "deletes every file that you can delete"),
