@@ -15,7 +15,7 @@ from handgrad.render.bar import Bar
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.ninja import exercise
 from handgrad.render.terminal import HEADING, QUIET, SHAPE, code, grid
-from handgrad.render.text import Text
+from handgrad.render.text import AnyText, Text
 from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes
@@ -108,7 +108,7 @@ def table(block: Columns) -> Table:
     return found
 
 
-def coloured(cell: str) -> Text:
+def coloured(cell: str) -> AnyText:
     """Return a cell in the colour of what it says."""
     if cell.endswith(" !"):
         return Text(cell, "bold red")

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import rich.console
-import rich.text
 from rich.segment import Segment
+from rich.text import Text as AnyText
 
 from handgrad.escape import escaped
 
 
-class Text(rich.text.Text):
+class Text(AnyText):
     """Rich's text, escaped before it is measured."""
 
     def __init__(self, text: str = "", *args: Any, **options: Any) -> None:
         super().__init__(escaped(text), *args, **options)
 
-    def append(self, text: rich.text.Text | str, style: Any = None) -> Self:
+    def append(self, text: AnyText | str, style: Any = None) -> Self:
         """Add text."""
         super().append(escaped(text) if isinstance(text, str) else text, style)
         return self
@@ -30,7 +30,7 @@ class Console(rich.console.Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
-    def render_str(self, text: str, **options: Any) -> rich.text.Text:
+    def render_str(self, text: str, **options: Any) -> AnyText:
         """Return a str as text: escaped before it is measured."""
         return super().render_str(escaped(text), **options)
 
