@@ -112,4 +112,6 @@ def coloured(cell: str) -> AnyText:
     """Return a cell in the colour of what it says."""
     if cell.endswith(" !"):
         return Text(cell, "bold red")
+    if cell in ("held", "open"):
+        return Text(cell, "green" if cell == "held" else "yellow")
     return Text(cell, "green" if cell.startswith("correct") else SHAPE if cell[:1] == "[" else "")
