@@ -249,6 +249,30 @@ def test_it_degrades_part_by_part(lacking, monkeypatch):
         assert found.level in ("files", "limits alone")
 
 
+@pytest.mark.parametrize("first", [0, 0x00020000, 0x10020000], ids=["as it is", "mounts", "user"])
+def test_read_only_mounts_alone_cannot_be_undone(first, monkeypatch, tmp_path):
+    own, outside = tmp_path / "own", tmp_path / "outside"
+    own.mkdir()
+    outside.mkdir()
+    monkeypatch.setattr(by, "landlocked", NOTHING["landlocked"])
+
+    def work():
+        means = contain(str(own))
+        libc = ctypes.CDLL(None)
+        if first:
+            libc.unshare(first)
+        for place in (b"/", bytes(outside)):
+            libc.mount(place, place, None, by.BIND, None)
+            libc.mount(None, place, None, 32 | by.BIND, None)
+        return means.mounts, done(lambda: (outside / "made").write_text("x"))
+
+    mounts, could = in_a_child(work)
+    if not mounts:
+        pytest.skip("there is no mount namespace")
+    assert not could
+    assert not list(outside.iterdir())
+
+
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 def test_each_version_of_landlock_is_asked_for_what_it_has(version, monkeypatch, tmp_path):
     class Older:
