@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from handgrad.escape import escaped, escaped_name
+
 VERIFIED = 0
 WRONG = 1
 BAD_INPUT = 2
@@ -29,11 +31,12 @@ class HandgradError(Exception):
     @property
     def message(self) -> str:
         """Join the parts: the first line stands alone, the rest is indented or says what to try."""
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
-        lines += [f"    {line}" for line in self.why.splitlines()]
+        first, *rest = self.what.split("\n")
+        lines = [f"{escaped_name(self.where)}: {first}" if self.where else first]
+        lines += [f"    {line}" for line in [*rest, *self.why.split("\n")] if line]
         if self.hint:
             lines.append(f"try: {self.hint}")
-        return "\n".join(lines)
+        return escaped("\n".join(lines))
 
     def to_dict(self) -> dict[str, object]:
         """Return the parts as plain data."""

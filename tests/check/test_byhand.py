@@ -85,6 +85,111 @@ def test_asking_autograd_is_pointed_out_by_what_is_called(tmp_path, head, call, 
     assert "cheat" not in row.note
 
 
+HELPERS = """\
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import torch
+
+def by_grad(x, V, dh):
+    with torch.enable_grad():
+        W = V.detach().clone().requires_grad_()
+        return torch.autograd.grad((x @ W * dh).sum(), W)[0]
+
+def by_backward(x, V, dh):
+    with torch.enable_grad():
+        W = V.detach().clone().requires_grad_()
+        (x @ W * dh).sum().backward()
+        return W.grad
+
+def by_vjp(x, V, dh):
+    return torch.func.vjp(lambda w: x @ w, V)[1](dh)[0]
+
+def by_functional(x, V, dh):
+    return torch.autograd.functional.vjp(lambda w: x @ w, V, dh)[1]
+
+def by_the_engine(x, V, dh):
+    with torch.enable_grad():
+        W = V.detach().clone().requires_grad_()
+        y = (x @ W * dh).sum()
+    engine = torch.autograd.Variable._execution_engine
+    one = (torch.ones_like(y),)
+    return engine.run_backward((y,), one, False, False, (W,), allow_unreachable=True, accumulate_grad=False)[0]
+
+def in_a_thread(x, V, dh):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(by_grad(x, V, dh)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+POOL = ThreadPoolExecutor(1)
+POOL.submit(int).result()
+
+def in_a_pool(x, V, dh):
+    return POOL.submit(by_grad, x, V, dh).result()
+
+class Layer:
+    def backward(self, x, V, dh):
+        return by_grad(x, V, dh)
+
+layer = Layer()
+
+def by_hand(x, V, dh):
+    return x.T @ dh
+
+def kept(V):
+    V.requires_grad_()
+    return V.grad
+
+KEPT = torch.zeros(3, 2, requires_grad=True)
+KEPT.grad = torch.zeros(3, 2)
+
+def read_only(x, V, dh):
+    return x.T @ dh + KEPT.grad
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("mine.by_grad(x, W, dh)", "torch.autograd.grad"),
+        ("mine.by_backward(x, W, dh)", "torch.Tensor.backward"),
+        ("mine.by_vjp(x, W, dh)", "torch.func.vjp"),
+        ("mine.by_functional(x, W, dh)", "torch.autograd.functional.vjp"),
+        ("mine.by_the_engine(x, W, dh)", "torch.autograd"),
+        ("mine.in_a_thread(x, W, dh)", "torch.autograd.grad"),
+        ("mine.in_a_pool(x, W, dh)", "torch.autograd"),
+        ("mine.layer.backward(x, W, dh)", "torch.autograd.grad"),
+        ("mine.read_only(x, W, dh)", "torch.Tensor.grad"),
+        ("mine.by_hand(x, W, dh)", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["head", "tail"])
+def test_a_helper_of_another_module_is_seen_through(tmp_path, monkeypatch, call, says, place):
+    name = f"helpers_{abs(hash((call, place, str(tmp_path))))}"
+    (tmp_path / f"{name}.py").write_text(HELPERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = f"import {name} as mine"
+    head, body = (line, "") if place == "head" else ("", line + "\n")
+    row = row_of(tmp_path, f"{body}dW = {call}", head)
+    assert row.verdict.good, row
+    number = 8 if place == "head" else 9
+    told = f"line {number} asks autograd: {says}" if says else ""
+    assert row.note.removesuffix(".grad" * ("pool" in call)) == told
+
+
+def test_the_engine_and_the_profilers_are_as_they_were(tmp_path):
+    import sys
+    import threading
+
+    engine = torch.autograd.Variable._execution_engine
+    row_of(tmp_path, on_a_copy("torch.autograd.grad((x @ V * dh).sum(), V)[0]"))
+    row_of(tmp_path, "dW = missing(W)")
+    assert torch.autograd.Variable._execution_engine is engine
+    assert sys.getprofile() is None
+    assert threading.getprofile() is None
+
+
 def test_an_alias_among_the_backward_lines_is_seen_through(tmp_path):
     body = "ask = torch.autograd.grad\n" + on_a_copy("ask((x @ V * dh).sum(), V)[0]")
     assert row_of(tmp_path, body).note == "line 9 asks autograd: torch.autograd.grad"

@@ -267,7 +267,7 @@ def test_a_line_that_is_no_plain_torch_is_judged_too(sandbox: Sandbox, tmp_path:
 def test_a_helper_that_ends_the_process_while_it_is_asked(
     end: str, says: str, sandbox: Sandbox, tmp_path: Path
 ):
-    helper = f"import os, sys\ncalls = []\ndef twice(a):\n    calls.append(a)\n    if len(calls) > 3: {end}\n    return 2 * a\n"
+    helper = f"import os, sys\ncalls = []\ndef twice(a):\n    calls.append(a)\n    if len(calls) > 2: {end}\n    return 2 * a\n"
     found = outcome(helper + HEAD + RIGHT.replace("2 * e", "twice(e)"), sandbox, tmp_path)
     assert isinstance(found, UserCodeFailed), found
     assert says in found.what

@@ -285,11 +285,14 @@ def test_what_is_read_beside_the_file_is_a_copy(sandbox: Sandbox, tmp_path: Path
     assert data.read_text() == "old"
 
 
-def test_a_file_that_changes_itself_is_told_of(sandbox: Sandbox, tmp_path: Path):
+def test_a_file_that_changes_meanwhile_is_told_of(sandbox: Sandbox, tmp_path: Path):
     path = tmp_path / "net.py"
-    path.write_text(first("open(__file__, 'a').write('#')"))
-    found, _ = outcome(Target(str(path)), Limits(SECONDS), sandbox)
-    assert isinstance(found, Checked), found
+    path.write_text(first("import time", "time.sleep(0.5)"))
+
+    def save() -> None:
+        path.write_text(path.read_text() + "#")
+
+    found = check_apart(Target(str(path)), Limits(SECONDS), sandbox, meanwhile=save)
     assert "changed while it ran" in found.notes[0]
 
 

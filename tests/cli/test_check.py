@@ -158,7 +158,7 @@ def test_junit(net: Path):
     counts = {key: suite.get(key) for key in ("tests", "failures", "skipped", "errors")}
     assert counts == {"tests": "3", "failures": "1", "skipped": "1", "errors": "0"}
     assert [case.get("name") for case in suite] == ["dh", "dW", "db"]
-    assert "dW = 1 < 2 & \N{REPLACEMENT CHARACTER}" in (suite[1][0].text or "")
+    assert "dW = 1 < 2 & \\x00" in (suite[1][0].text or "")
 
 
 def test_github_commands_are_escaped():

@@ -179,6 +179,8 @@ class Apart:
             run.failures.append(Failure(self.place(place), each(error, str)))
         for name, place in part(answer, "mutated", list):
             run.mutated.append((each(name, str), self.place(place)))
+        for place, *said in part(answer, "asked", list):
+            run.asked[self.place(place)] = [each(text, str) for text in said]
         places = [[w.statement for w in writes] for writes in run.writes.values()]
         if not all(places) or any(found != sorted(found) for found in places):
             raise BadTalk("writes are out of order")
@@ -256,14 +258,6 @@ class Apart:
         question = {"do": "edited", "name": name, "places": list(places), "place": place}
         answer = ask(self.talk, {**question, "edit": text, "point": self.slot(point)})
         return None if answer.get("value") is None else part(answer, "value", torch.Tensor)
-
-    def asked(self, name: str, places: tuple[int, ...], point: Point) -> Mapping[int, list[str]]:
-        """Return what of autograd the statements call, as the process that runs them says."""
-        question = {"do": "asked", "name": name, "places": list(places), "point": self.slot(point)}
-        found = {place: list[str]() for place in places}
-        for place, *said in part(ask(self.talk, question), "asked", list):
-            found[self.place(place)] = [each(text, str) for text in said]
-        return found
 
     def slot(self, point: Point) -> int:
         """Return under which number the other process knows a point."""

@@ -14,7 +14,8 @@ pipe that the evaluator does not have. What passes between them is JSON and the 
 So a file can change torch, handgrad, or what it finds in its own process, and change nothing of the
 verdict on plain lines. What only its own process can run, such as a call of its own helper
 functions, is believed as it is told: what that function computes, or whom it asks, is its own
-business. A process of the same user that sets out to reach into the judge is up to the system.
+business. The evaluator is kept from the network, from other folders and from other processes as far
+as the system lets it (`contain`); `handgrad doctor` measures how far that is.
 """
 
 from handgrad.check.keeper import main

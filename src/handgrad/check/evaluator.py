@@ -7,15 +7,14 @@ no gradient that these could be compared with: those are in the process that ask
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from handgrad.check.byhand import asked_by, held
 from handgrad.check.diagnose.repair import doubles
 from handgrad.check.failing import TEXT, outcome
 from handgrad.check.handover import trace_data
@@ -49,6 +48,7 @@ class Evaluator:
 
     def __init__(self, request: Mapping[str, Any], talk: Talk) -> None:
         self.request, self.talk = request, talk
+        sys.path.insert(0, str(Path(request["target"]).resolve().parent))
         self.points: dict[int, Point] = {}
         self.environment: dict[str, Any] = {}
         self.answers: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
@@ -59,7 +59,6 @@ class Evaluator:
             "value": self.valued,
             "whole": self.whole,
             "edited": self.edited,
-            "asked": self.asked,
         }
 
     def serve(self) -> None:
@@ -117,6 +116,7 @@ class Evaluator:
             },
             "failures": [[f.statement, f.error[:TEXT]] for f in self.run.failures],
             "mutated": [list(each) for each in self.run.mutated],
+            "asked": [[place, *texts] for place, texts in self.run.asked.items()],
         }
 
     def pointed(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,20 +151,6 @@ class Evaluator:
                 name, places, place, message["edit"], self.points[message["point"]]
             )
         return {"value": value}
-
-    def asked(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Tell what of autograd statements call."""
-        stand: Any = SimpleNamespace(
-            body=self.here.body,
-            codes=self.here.codes,
-            environment=self.environment,
-            evaluate=self.here.value,
-            points=(self.points[message["point"]],),
-            run=self.run,
-            runner=self.here,
-        )
-        found = asked_by(stand, message["name"], tuple(message["places"]), held(stand))
-        return {"asked": [[place, *texts] for place, texts in found.items()]}
 
 
 class Asked(Mapping[str, torch.Tensor]):

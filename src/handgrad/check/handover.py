@@ -165,7 +165,7 @@ def run_again(
             "file",
             where=error.where,
             why=error.why,
-            hint="does the file change torch or handgrad? `--no-sandbox` runs it as it is",
+            hint="does the file change torch or handgrad?",
         ) from error
     if not all(same(twice[name].detach(), tensor.detach()) for name, tensor in tensors.items()):
         raise BadTalk("a line is not what it is said to be")
@@ -285,7 +285,7 @@ def op_of(data: list[Any], args: Mapping[str, Arg]) -> Op:
             if function is None:
                 raise Undecided(
                     f"{dotted[:200]} cannot be run apart from the file",
-                    hint="`--no-sandbox` checks the file in handgrad's own process",
+                    hint="in Python `hg.check(trace, FILE)` judges it in the process that runs it",
                 )
             if not all(isinstance(word, str) and word.isidentifier() for word in words):
                 raise BadTalk("a keyword is none")

@@ -7,6 +7,8 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
+from handgrad.escape import escaped
+
 
 class Verdict(StrEnum):
     """What one gradient is worth; only the first two are good."""
@@ -127,6 +129,6 @@ class Report:
     def __str__(self) -> str:
         width = max((len(row.name) for row in self.rows), default=0)
         return "\n".join(
-            f"{row.name:{width}s} | {row.verdict.value}{f' | {row.note}' if row.note else ''}"
+            f"{row.name:{width}s} | {row.verdict.value}{escaped(f' | {row.note}') * bool(row.note)}"
             for row in self.rows
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from handgrad.check.asking import Watch, asked_by
 from handgrad.check.statements import Statement
 
 
@@ -45,12 +46,14 @@ class Run:
         failures: the statements that raised.
         supplied: gradients that were read and never assigned, given from the trace.
         mutated: forward names that a statement changed, with the statement.
+        asked: for each statement what it asked of autograd.
     """
 
     writes: dict[str, list[Write]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     supplied: list[str] = field(default_factory=list)
     mutated: list[tuple[str, int]] = field(default_factory=list)
+    asked: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
 
     def final(self, name: str) -> Any:
         """Return what a name held at the end."""
@@ -68,10 +71,10 @@ def run_once(
     Args:
         body: the statements.
         scope: what they start with; changed by them.
-        forward: names of the forward pass, restored when a statement changes them.
+        forward: names of the forward pass, restored where a gradient's statement changes them.
         missing: gradients to supply where one is read that nothing assigned.
     """
-    run = Run()
+    run, watch = Run(), Watch()
     assigned = {name for statement in body for name in statement.assigns}
     for name in sorted({n for s in body for n in s.reads} & set(missing) - assigned):
         scope[name] = missing[name].clone()
@@ -83,7 +86,7 @@ def run_once(
         kept = {n: v.clone() for n, v in tensors.items() if n in forward and n in near}
         foreseen = len(scope) + sum(n not in scope for n in statement.assigns)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), watch.statement(place, statement.code):
                 exec(statement.code, scope)
         except Exception as error:  # the user's own code may raise anything
             run.failures.append(Failure(place, error_text(error)))
@@ -93,14 +96,39 @@ def run_once(
         tensors = among(seen, scope)
         others = {n: scope[n] for n in sorted(statement.assigns) if n in scope}
         note_writes(run, place, statement, others | tensors, before)
-        for name, value in kept.items():
-            old, version = before[name]
-            if old._version != version and not torch.equal(old, value):
-                run.mutated.append((name, place))
-                scope[name] = value if scope.get(name) is old else scope[name]
-                tensors |= among([name], scope)
-                forget(run, name, place)
+        for name in changed(before, kept) if makes_gradient(statement, missing, forward) else ():
+            old, value = before[name][0], kept[name]
+            run.mutated.append((name, place))
+            scope[name] = value if scope.get(name) is old else scope[name]
+            tensors |= among([name], scope)
+            forget(run, name, place)
+    failed = {failure.statement for failure in run.failures}
+    run.asked = asked_by(body, watch, failed, held(scope, run))
     return run
+
+
+def held(scope: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Return what the names in a backward pass stand for, tensors that it makes aside."""
+    made = {n: writes[-1].value for n, writes in run.writes.items() if writes}
+    kept = {n: v for n, v in made.items() if not isinstance(v, torch.Tensor)}
+    return {"torch": torch, "F": torch.nn.functional, **scope, **kept}
+
+
+def makes_gradient(statement: Statement, missing: Iterable[str], forward: frozenset[str]) -> bool:
+    """Tell whether a statement binds a gradient.
+
+    What such a one changes beside it is its own mistake, and taken back; what another one changes,
+    the next ones read so: it is a step of theirs.
+    """
+    bound = [name for name in statement.assigns if name.startswith("d")]
+    return any(name in missing or name[1:] in forward for name in bound)
+
+
+def changed(before: Mapping[str, tuple[Any, int]], kept: Mapping[str, Any]) -> list[str]:
+    """Return the names whose tensors hold something else than before."""
+    versions = {name: (before[name][0]._version, before[name][1]) for name in kept}
+    moved = [name for name, (now, then) in versions.items() if now != then]
+    return [name for name in moved if not torch.equal(before[name][0], kept[name])]
 
 
 def error_text(error: Exception) -> str:
@@ -180,4 +208,5 @@ def note_writes(
 
 def forget(run: Run, name: str, place: int) -> None:
     """Take back a write of a forward name that is restored."""
-    run.writes[name] = [w for w in run.writes.get(name, []) if w.statement != place]
+    kept = [w for w in run.writes.pop(name, []) if w.statement != place]
+    run.writes |= {name: kept} if kept else {}

@@ -66,10 +66,6 @@ class Runner(Protocol):
         """Run statements at a point with one exchanged for a text, None where they raise."""
         ...
 
-    def asked(self, name: str, places: tuple[int, ...], point: Point) -> Mapping[int, list[str]]:
-        """Return what of autograd statements call that are run in another process."""
-        ...
-
 
 class Here:
     """Run statements in this process.
@@ -169,10 +165,6 @@ class Here:
             return value.double() if isinstance(value, torch.Tensor) else None
         except Exception:  # an edit may be any nonsense
             return None
-
-    def asked(self, name: str, places: tuple[int, ...], point: Point) -> Mapping[int, list[str]]:
-        """Return nothing: who asks can see for themselves."""
-        return {}
 
 
 def scope_at(trace: Trace, environment: Mapping[str, Any], point: Point) -> dict[str, Any]:

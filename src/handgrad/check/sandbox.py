@@ -197,7 +197,7 @@ def lost() -> UserCodeFailed:
     """Say that the process that watches over the file is gone."""
     return UserCodeFailed(
         "the process that ran the file was ended from inside or outside",
-        hint="run it again; `--no-sandbox` runs the file in handgrad's own process",
+        hint="run it again; `--no-sandbox` runs the file without limits",
     )
 
 

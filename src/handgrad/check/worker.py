@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -16,6 +17,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any, TextIO
 
+from handgrad.check.contain import contain
 from handgrad.check.frame import LARGEST, dumps
 
 PARENT_DEATH = 1  # PR_SET_PDEATHSIG
@@ -38,6 +40,7 @@ def evaluate(request: Mapping[str, Any], line: socket, places: int, output: int)
         line = socket(fileno=fcntl.fcntl(line.detach(), fcntl.F_DUPFD_CLOEXEC, FAR))
         leave(request["folder"], {line.fileno(), places, output})
         settle(request, output)
+        contain(request["folder"])  # while there is one thread
         from handgrad.check.evaluator import Evaluator
         from handgrad.check.talk import Talk
 
@@ -90,6 +93,7 @@ def settle(request: Mapping[str, Any], output: int) -> None:
     for number in (1, 2):
         os.dup2(output, number)
     os.environ.update(HOME=request["folder"], TMPDIR=request["folder"])
+    tempfile.tempdir = request["folder"]
     sys.argv = [request["target"]]
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = opened(1), opened(2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
+
+from handgrad.cli.screen import write
 
 EXAMPLES = {
     "ninja": """
@@ -64,6 +65,10 @@ handgrad sample --from run/checkpoints/000001000
     "plot": """
 handgrad plot run    also while it is at work
 """,
+    "doctor": """
+handgrad doctor          versions, compiler, what the sandbox holds here
+handgrad doctor --json   for a bug report
+""",
     "bench": """
 handgrad bench                                     all models, 10 to 20 minutes
 handgrad bench seed                                the exercise's step: a minute
@@ -86,6 +91,7 @@ COMMANDS = {
     "train": "handgrad.cli.train",
     "sample": "handgrad.cli.sample",
     "plot": "handgrad.cli.train",
+    "doctor": "handgrad.cli.doctor",
     "bench": "handgrad.cli.bench",
 }
 
@@ -121,7 +127,7 @@ def version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        sys.stdout.write(f"handgrad {version('handgrad')}\n")
+        write(f"handgrad {version('handgrad')}\n")
         raise typer.Exit
 
 
@@ -133,4 +139,4 @@ def root(
 ) -> None:
     """Backpropagation by hand, and provably right."""
     if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
+        write(context.get_help() + "\n")

@@ -14,7 +14,7 @@ import typer
 from handgrad.check.frame import Checked, checked
 from handgrad.check.sandbox import GIB, Limits, Sandbox, Target, check_apart
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import aside, show
+from handgrad.cli.screen import aside, show, write
 from handgrad.errors import BadInput, HandgradError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ Time = Annotated[float, typer.Option("--time", metavar="SECONDS", help="How long
 Memory = Annotated[float, typer.Option("--memory", metavar="GIB", help="How much it may hold.")]
 NoSandbox = Annotated[
     bool,
-    typer.Option("--no-sandbox", help="Run the file in handgrad's own process, without limits."),
+    typer.Option("--no-sandbox", help="Run the file without limits, with all your rights."),
 ]
 
 
@@ -94,7 +94,7 @@ def check(
         result = narrowed(result, only or [])
     except HandgradError as error:
         if format is not None:
-            sys.stdout.write(formatted_error(error, target.backward, format))
+            write(formatted_error(error, target.backward, format))
         raise
     from handgrad.render.verdicts import Shown
 
@@ -151,8 +151,11 @@ def apart(target: Target, limits: Limits) -> Checked:
 
 def prints(text: str) -> None:
     """Pass on what the file printed."""
+    from handgrad.render.words import left_of
+
+    text = left_of(text)
     if text:
-        sys.stderr.write(text if text.endswith("\n") else text + "\n")
+        write(text if text.endswith("\n") else text + "\n", sys.stderr)
 
 
 def preload() -> None:
@@ -163,7 +166,11 @@ def preload() -> None:
 
 
 def here(target: Target) -> Checked:
-    """Check in this process."""
+    """Check with all the rights that the person has, in this process where it cannot be forked."""
+    if PROC.exists():
+        from handgrad.check.unlimited import check_here
+
+        return check_here(target)
     from handgrad.check.judging import result
 
     with aside():
@@ -198,7 +205,7 @@ def present(shown: Shown, format: str | None, json: bool, no_color: bool) -> Non
         "github": text.github,
     }
     if format is not None:
-        sys.stdout.write(formats[format](shown))
+        write(formats[format](shown))
         return
 
     def rich(_: int):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from handgrad.cli.save import save
-from handgrad.cli.screen import aside, show, tell
+from handgrad.cli.screen import aside, show, tell, write
 from handgrad.emit.function import Emitted, function, of_lines
 from handgrad.render import words
 from handgrad.trace.files import chosen_leaves, function_in, split_target, trace_file
@@ -24,7 +23,7 @@ def write_function(
         save(found.source, output, source=path, force=force)
         wrote = str(output)
     if output is not None and str(output) == "-" and not json:
-        sys.stdout.write(found.source)
+        write(found.source)
     elif output is None or json:
         present(found, wrote, json, no_color)
     kept = ", ".join(found.residuals) or "nothing"

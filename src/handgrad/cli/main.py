@@ -11,7 +11,7 @@ from contextlib import suppress
 import typer
 
 from handgrad.cli.app import application
-from handgrad.cli.screen import ERROR, say
+from handgrad.cli.screen import ERROR, say, write
 from handgrad.errors import BadInput, HandgradError
 from handgrad.render import data
 
@@ -75,9 +75,9 @@ def report(error: HandgradError, given: Sequence[str]) -> int:
     """Tell what went wrong, on stderr, or on stdout as JSON; return the exit code."""
     if "--debug" in given:
         whole = error.__cause__ or error
-        sys.stderr.write("".join(traceback.format_exception(whole)))
+        write("".join(traceback.format_exception(whole)), sys.stderr)
     if "--json" in given:
-        sys.stdout.write(data.text(error.to_dict()))
+        write(data.text(error.to_dict()))
     else:
         say(error.message, ERROR, no_color="--no-color" in given)
     with suppress(BrokenPipeError):

@@ -10,7 +10,7 @@ import typer
 
 from handgrad.cli.folder import refuse_folder, save_all
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import console, is_terminal
+from handgrad.cli.screen import console, is_terminal, write
 from handgrad.models.character_mlp import SEED
 from handgrad.ninja import STEPS, journey
 from handgrad.render import data as as_data
@@ -77,7 +77,7 @@ def ninja(
         shown.close()
     written = [str(path) for path in save_all(output, files(done))]
     if json:
-        sys.stdout.write(as_data.text({**done.to_dict(), "written": written}))
+        write(as_data.text({**done.to_dict(), "written": written}))
     shown.written(written)
     code = done.report.exit_code
     if code or done.trained.training.stopped == "interrupted":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from handgrad.cli.functions import write_function
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.save import save
-from handgrad.cli.screen import aside, show, tell
+from handgrad.cli.screen import aside, show, tell, write
 from handgrad.derive import Backward
 from handgrad.derive import derive as derived
 from handgrad.emit import listing, module
@@ -93,7 +92,7 @@ def derive(
         path, _ = split_target(target)
         text = module(backward, title_of(target))
         if str(output) == "-" and not json:
-            sys.stdout.write(text)
+            write(text)
         else:
             save(text, output, source=path, force=force)
             wrote = str(output)

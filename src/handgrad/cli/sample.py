@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import NOTE, say
+from handgrad.cli.screen import NOTE, say, write
 from handgrad.render import data as as_data
 from handgrad.train.sampling import sampled
 
@@ -42,8 +41,8 @@ def sample(
     """Sample new words from a trained network, one a line."""
     found = sampled(folder, count, seed, data)
     if json:
-        sys.stdout.write(as_data.text(found.to_dict()))
+        write(as_data.text(found.to_dict()))
         return
     for note in found.notes:
         say(note, NOTE, no_color=no_color)
-    sys.stdout.write("".join(f"{word}\n" for word in found.words))
+    write("".join(f"{word}\n" for word in found.words))

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from handgrad.errors import BadInput
+from handgrad.escape import escaped, escaped_source
 
 SIGNATURE = b"Written by handgrad"
 HEAD = 4096  # bytes; the signature stands in the docstring at the top
@@ -26,6 +27,7 @@ def save(text: str, path: Path, *, source: Path, force: bool) -> None:
             handgrad's, or it cannot be written.
     """
     refuse(path, source, force)
+    text = printable(text, path, source)
     place = path.resolve()  # what a link points to, not the link
     temporary = ""
     try:
@@ -42,6 +44,22 @@ def save(text: str, path: Path, *, source: Path, force: bool) -> None:
             why=error.strerror or str(error),
             hint="name another file with --output",
         ) from error
+
+
+def printable(text: str, path: Path, source: Path) -> str:
+    """Return the text of a file with what is not printable escaped.
+
+    Raises:
+        BadInput: the text is Python and would mean something else so.
+    """
+    found = escaped_source(text) if path.suffix == ".py" else escaped(text)
+    if found is None:
+        raise BadInput(
+            "a raw string holds control characters",
+            where=str(source),
+            hint="write them as escapes in a string that is not raw: `\\x1b`",
+        )
+    return found
 
 
 def refuse(path: Path, source: Path, force: bool) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
+from handgrad.escape import escaped
 from handgrad.render import data
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
+
+    from handgrad.render.text import Console
 
 
 def show(
@@ -32,7 +35,7 @@ def show(
         no_color: whether a terminal gets no colour.
     """
     if json:
-        sys.stdout.write(data.text(as_data()))
+        write(data.text(as_data()))
     elif is_terminal(sys.stdout):
         from rich.text import Text
 
@@ -40,7 +43,12 @@ def show(
         result = rich(screen.width)
         screen.print(result, soft_wrap=isinstance(result, Text))
     else:
-        sys.stdout.write(plain())
+        write(plain())
+
+
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write text to stdout, or another stream, with what a terminal would act on escaped."""
+    (stream or sys.stdout).write(escaped(text))
 
 
 ERROR, NOTE, DONE = "bold red", "yellow", "bold green"
@@ -53,7 +61,7 @@ def say(text: str, style: str, *, no_color: bool = False) -> None:
 
         console(sys.stderr, no_color).print(message(text, style), soft_wrap=True)
     else:
-        sys.stderr.write(text + "\n")
+        write(text + "\n", sys.stderr)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -62,12 +70,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def console(stream: TextIO, no_color: bool) -> Console:
-    """Return rich's console on a terminal."""
-    from rich.console import Console
+    """Return the console on a terminal."""
+    from handgrad.render.text import Console
 
     colorless = no_color or bool(os.environ.get("NO_COLOR"))
     system = None if colorless else "auto"
-    return Console(file=stream, force_terminal=True, color_system=system, highlight=False)
+    return Console(file=stream, force_terminal=True, color_system=system)
 
 
 @contextmanager

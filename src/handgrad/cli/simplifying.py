@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.passes import Force, Output, largest_difference, tell, title_of, traced
 from handgrad.cli.save import refuse, save
-from handgrad.cli.screen import show
+from handgrad.cli.screen import show, write
 from handgrad.derive import derive
 from handgrad.emit import listing, module
 from handgrad.errors import BadInput
@@ -77,7 +76,7 @@ def simplify(
     }
     for name, file in files.items():
         if str(file) == "-":
-            sys.stdout.write(texts[name]())
+            write(texts[name]())
         else:
             save(texts[name](), file, source=path, force=force)
     wrote = [str(file) for file in files.values() if str(file) != "-"]

@@ -12,7 +12,7 @@ import typer
 
 from handgrad.cli.folder import save_all
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say, waiting
+from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say, waiting, write
 from handgrad.errors import BadInput
 from handgrad.render import data as as_data
 from handgrad.render.run_files import pictures
@@ -193,7 +193,7 @@ class Shown:
     def write(self, text: str) -> None:
         """Write text at once, unless the result is to be JSON."""
         if not self.json:
-            sys.stdout.write(text)
+            write(text)
             sys.stdout.flush()
 
     def start(self, text: str) -> None:
@@ -227,7 +227,7 @@ def finish(done: Fitted, written: tuple[Path, ...], shown: Shown) -> None:
     paths = [str(path) for path in written]
     if shown.json:
         found = {**done.to_dict(), "notes": shown.notes, "written": paths}
-        sys.stdout.write(as_data.text(found))
+        write(as_data.text(found))
         return
     if done.stopped:
         name = signal.Signals(done.stopped).name
@@ -269,6 +269,6 @@ def plot(
         raise BadInput(f"the run in {folder} has done no step yet", hint="wait for it")
     written = [str(path) for path in save_all(folder, pictures(history, folder.name))]
     if json:
-        sys.stdout.write(as_data.text({"steps": len(history.losses), "written": written}))
+        write(as_data.text({"steps": len(history.losses), "written": written}))
     else:
-        sys.stdout.write(f"wrote {', '.join(written)}: {len(history.losses):,} steps\n")
+        write(f"wrote {', '.join(written)}: {len(history.losses):,} steps\n")

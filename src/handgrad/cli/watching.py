@@ -22,7 +22,7 @@ from handgrad.check.frame import Checked
 from handgrad.check.sandbox import Limits, Sandbox, Target, concluded
 from handgrad.cli.checking import Forward, Memory, Only, Time, chosen, limited, narrowed
 from handgrad.cli.options import Debug, NoColor
-from handgrad.cli.screen import console, is_terminal
+from handgrad.cli.screen import console, is_terminal, write
 from handgrad.errors import BadInput, HandgradError, UserCodeFailed
 from handgrad.render.rechecks import Recheck, plain
 
@@ -57,7 +57,7 @@ def watch(
     finally:
         watcher.close()
     if watcher.shown is not None and is_terminal(sys.stdout):
-        sys.stdout.write(watcher.shown.last_word())
+        write(watcher.shown.last_word())
 
 
 def paths(target: Target) -> list[Path]:
@@ -192,7 +192,7 @@ class Watcher:
 def written(shown: Recheck) -> None:
     """Write a finished check to a pipe."""
     if not shown.busy:
-        sys.stdout.write(plain(shown))
+        write(plain(shown))
         sys.stdout.flush()
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from handgrad.derive.sweep import Contribution
 from handgrad.errors import Undecided
+from handgrad.escape import escaped
 from handgrad.ir import Call, Expr, Item, Line, Name, operands
 from handgrad.trace import Trace
 
@@ -116,7 +117,7 @@ class Backward:
         return str(import_module("handgrad.render.html").backward_html(self))
 
     def __repr__(self) -> str:
-        return f"Backward of {self.trace.output}: {len(self.lines)} lines\n{self.source}"
+        return f"Backward of {self.trace.output}: {len(self.lines)} lines\n{escaped(self.source)}"
 
 
 def refuse_nan(trace: Trace) -> None:

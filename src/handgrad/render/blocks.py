@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from handgrad.escape import escaped
 from handgrad.render.plain import columns
 
 WIDTH = 80
@@ -71,7 +72,7 @@ def plain(block: Block) -> str:
         case Heading(text, level):
             return f"{text}\n{('=' if level == 1 else '-') * len(text)}"
         case Paragraph(text):
-            return textwrap.fill(text, WIDTH)
+            return textwrap.fill(text, WIDTH, break_on_hyphens=False)
         case Code(text):
             return textwrap.indent(text.rstrip("\n"), "    ")
         case Columns():
@@ -95,7 +96,7 @@ def aligned(table: Columns) -> list[tuple[str, ...]]:
 
 def as_markdown(blocks: Iterable[Block]) -> str:
     """Return blocks as Markdown."""
-    return "\n\n".join(markdown(block) for block in blocks) + "\n"
+    return escaped("\n\n".join(markdown(block) for block in blocks)) + "\n"
 
 
 def markdown(block: Block) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -10,11 +9,10 @@ from xml.etree import ElementTree
 from handgrad.check.picture import Picture
 from handgrad.check.report import Row, Verdict
 from handgrad.errors import HandgradError
+from handgrad.escape import escaped
 from handgrad.render import verdicts
 from handgrad.render.plain import columns
 from handgrad.render.verdicts import HEADS, Shown
-
-NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def plain(shown: Shown) -> str:
@@ -28,7 +26,7 @@ def plain(shown: Shown) -> str:
     blocks = [lines, *(list(details(row, shown)) for row in verdicts.told(shown.report))]
     notes = [verdicts.supplied(shown.report), *shown.checked.notes]
     blocks.append([*filter(None, notes), verdicts.summary(shown.report)])
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+    return escaped("\n\n".join("\n".join(block) for block in blocks)) + "\n"
 
 
 def details(row: Row, shown: Shown) -> Iterator[str]:
@@ -70,21 +68,23 @@ def as_data(shown: Shown) -> dict[str, Any]:
 
 def junit(shown: Shown) -> str:
     """Return a test suite with a test case for each gradient."""
-    suite = ElementTree.Element("testsuite", name=safe(shown.file))
+    suite = ElementTree.Element("testsuite", name=escaped(shown.file))
     counts = {"failures": 0, "skipped": 0}
     for row in shown.report.rows:
-        place = {"file": safe(shown.file), **({"line": str(row.number)} if row.number else {})}
+        place = {"file": escaped(shown.file), **({"line": str(row.number)} if row.number else {})}
         case = ElementTree.SubElement(
-            suite, "testcase", {"classname": safe(shown.file), "name": safe(row.name), **place}
+            suite,
+            "testcase",
+            {"classname": escaped(shown.file), "name": escaped(row.name), **place},
         )
         if row.verdict.good:
             continue
         failed = row.verdict in (*verdicts.BAD, Verdict.TO_DO)
         counts["failures" if failed else "skipped"] += 1
         child = ElementTree.SubElement(
-            case, "failure" if failed else "skipped", message=safe(row.verdict.value)
+            case, "failure" if failed else "skipped", message=escaped(row.verdict.value)
         )
-        child.text = safe("\n".join(details(row, shown)))
+        child.text = escaped("\n".join(details(row, shown)))
     totals = {"tests": len(shown.report.rows), "errors": 0, **counts}
     suite.attrib.update({key: str(value) for key, value in totals.items()})
     return document(suite)
@@ -93,9 +93,9 @@ def junit(shown: Shown) -> str:
 def junit_error(error: HandgradError, file: str) -> str:
     """Return a test suite for a file that could not be checked."""
     counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
-    suite = ElementTree.Element("testsuite", {"name": safe(file), **counts})
-    case = ElementTree.SubElement(suite, "testcase", classname=safe(file), name="check")
-    ElementTree.SubElement(case, "error", message=safe(error.what)).text = safe(error.message)
+    suite = ElementTree.Element("testsuite", {"name": escaped(file), **counts})
+    case = ElementTree.SubElement(suite, "testcase", classname=escaped(file), name="check")
+    ElementTree.SubElement(case, "error", message=escaped(error.what)).text = escaped(error.message)
     return document(suite)
 
 
@@ -104,11 +104,6 @@ def document(suite: ElementTree.Element) -> str:
     ElementTree.indent(suite)
     text = ElementTree.tostring(suite, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
-
-
-def safe(text: str) -> str:
-    """Return a text without the characters that XML cannot hold."""
-    return NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def github(shown: Shown) -> str:
@@ -134,10 +129,10 @@ def github_error(error: HandgradError, file: str) -> str:
 def command(level: str, file: str, line: int, title: str, message: str) -> str:
     """Return one workflow command, escaped."""
     places = {"file": file, **({"line": str(line)} if line else {}), "title": title}
-    told = ",".join(f"{key}={escaped(value, ':,')}" for key, value in places.items())
-    return f"::{level} {told}::{escaped(message)}\n"
+    told = ",".join(f"{key}={in_command(value, ':,')}" for key, value in places.items())
+    return f"::{level} {told}::{in_command(message)}\n"
 
 
-def escaped(text: str, more: str = "") -> str:
+def in_command(text: str, more: str = "") -> str:
     """Return a text in which the characters that end a part of a command are written in hex."""
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)
+    return "".join(f"%{ord(c):02X}" if c in "%\n" + more else c for c in escaped(text))

@@ -9,12 +9,12 @@ from itertools import groupby
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from handgrad.check.picture import Picture
 from handgrad.check.report import Row, Verdict
 from handgrad.render import verdicts
 from handgrad.render.terminal import GAP, HEADING, PROSE, QUIET, SHAPE, code, grid
+from handgrad.render.text import AnyText, Text
 from handgrad.render.verdicts import HEADS, Shown
 
 STYLES = {
@@ -91,7 +91,7 @@ def groups(rows: Sequence[Row], folded: bool) -> Iterator[list[Row]]:
             yield from ([row] for row in some)
 
 
-def cell(row: Row, head: str, text: str) -> Text:
+def cell(row: Row, head: str, text: str) -> AnyText:
     """Return a cell in its colour."""
     if row.inherits:
         return Text(text, QUIET)
@@ -122,7 +122,7 @@ def details(row: Row, shown: Shown, width: int) -> Iterator[RenderableType]:
         yield Padding(drawn(found), (0, 0, 0, 2))
 
 
-def drawn(picture: Picture) -> Text:
+def drawn(picture: Picture) -> AnyText:
     """Return a picture in blocks: the darker, the further off."""
     text = Text()
     for row in picture.cells:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from handgrad.check import Row, compare
+from handgrad.escape import escaped
 
 
 def cmp(s: str, dt: torch.Tensor | None, t: torch.Tensor) -> None:
@@ -15,7 +16,7 @@ def cmp(s: str, dt: torch.Tensor | None, t: torch.Tensor) -> None:
         dt: the gradient written by hand; None is *to do*.
         t: the primal, whose `.grad` PyTorch filled.
     """
-    print(line(s, compare(dt, t, s)))
+    print(escaped(line(s, compare(dt, t, s))))
 
 
 def line(name: str, row: Row) -> str:

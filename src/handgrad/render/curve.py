@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from handgrad.escape import escaped_name
 from handgrad.ninja import Trained, smooth
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def draw_losses(axes: Axes, curve: Curve) -> None:
     marker = "o" if len(points) < 3 else ""
     axes.plot(*zip(*points, strict=True), color=CURVE, linewidth=1.6, marker=marker)
     over = f", mean over {steps[0]:,} steps each" if steps[0] > 1 else ""
-    axes.set_title(f"{curve.title}{over}", loc="left", color=INK, fontsize=11)
+    title = escaped_name(f"{curve.title}{over}")
+    # what a dollar encloses is no formula here
+    axes.set_title(title, loc="left", color=INK, fontsize=11, parse_math=False)
     name_steps(axes, done)
     axes.set_ylabel("log10 of the loss", color=INK)
     if curve.fall < done:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from handgrad.escape import escaped_json
 from handgrad.render.words import leaves, operations
 
 if TYPE_CHECKING:
@@ -53,4 +54,4 @@ def explanation(reasons: Iterable[Reason]) -> dict[str, Any]:
 
 def text(data: Mapping[str, Any]) -> str:
     """Return data as JSON text."""
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return escaped_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
+from html import escape as in_html
 
 from handgrad.derive import Backward
+from handgrad.escape import escaped
 from handgrad.render.plain import one_line
 from handgrad.render.words import bracketed, by_line, counted, leaves, tensor, totals
 from handgrad.simplify import Simplified
@@ -71,6 +72,11 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def escape(text: str) -> str:
+    """Return text for a page: no part of it is markup, or turns what stands beside it."""
+    return in_html(escaped(text))
 
 
 def mono(text: str, style: str = "") -> str:

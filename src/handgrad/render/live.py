@@ -9,13 +9,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from handgrad.ninja import Exercise, Plan
 from handgrad.render.bar import Bar
 from handgrad.render.blocks import Block, Code, Columns, Heading, Paragraph, Picture
 from handgrad.render.ninja import exercise
 from handgrad.render.terminal import HEADING, QUIET, SHAPE, code, grid
+from handgrad.render.text import AnyText, Text
 from handgrad.train import Moment
 
 READABLE = 100  # columns; wider text is hard on the eyes
@@ -108,8 +108,10 @@ def table(block: Columns) -> Table:
     return found
 
 
-def coloured(cell: str) -> Text:
+def coloured(cell: str) -> AnyText:
     """Return a cell in the colour of what it says."""
     if cell.endswith(" !"):
         return Text(cell, "bold red")
+    if cell in ("held", "open"):
+        return Text(cell, "green" if cell == "held" else "yellow")
     return Text(cell, "green" if cell.startswith("correct") else SHAPE if cell[:1] == "[" else "")

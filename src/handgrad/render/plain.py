@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from handgrad.escape import escaped
 from handgrad.render import words
 from handgrad.render.words import bracketed, inputs, leaves, tensor, totals
 
@@ -39,6 +40,7 @@ def shapes(trace: Trace) -> str:
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
     """Yield rows with their columns aligned; the last column is not padded."""
+    rows = [list(map(escaped, row)) for row in rows]
     widths = [
         max((len(cell) for cell in column if len(cell) <= LONGEST), default=0)
         for column in zip(*rows, strict=True)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from handgrad.check.frame import Checked
 from handgrad.errors import HandgradError
+from handgrad.escape import escaped, escaped_name
 from handgrad.render import checked as text
 from handgrad.render import verdicts
 from handgrad.render.verdicts import Shown
+from handgrad.render.words import left_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,13 +47,14 @@ class Recheck:
 
     def take(self, result: Checked | HandgradError, printed: str, seconds: float) -> None:
         """Take up a new result."""
-        self.result, self.printed, self.seconds = result, printed, seconds
+        self.result, self.printed, self.seconds = result, left_of(printed), seconds
         self.when, self.busy = time.strftime("%H:%M:%S"), False
 
     def rich(self, height: int) -> RenderableType:
         """Return it for a terminal of so many lines."""
         from rich.console import Group
-        from rich.text import Text
+
+        from handgrad.render.text import Text
 
         parts: list[RenderableType] = []
         if isinstance(self.result, HandgradError):
@@ -68,7 +71,7 @@ class Recheck:
 
     def footer(self) -> RenderableType:
         """Return the line at the end: what was done, which keys there are."""
-        from rich.text import Text
+        from handgrad.render.text import Text
 
         keys = (("h", "hint", self.hints), ("d", "diff", self.pictures), ("q", "quit", False))
         line = Text(self.status(), "dim", no_wrap=True, overflow="ellipsis")
@@ -78,15 +81,16 @@ class Recheck:
 
     def status(self) -> str:
         """Return which file is watched and when it was checked."""
+        name = escaped_name(self.file)
         if self.result is None:
-            return f"{self.file}: starting ..."
+            return f"{name}: starting ..."
         if self.busy:
-            return f"{self.file}: checking ..."
-        return f"{self.file}: {self.when}, {self.seconds:.2f} s"
+            return f"{name}: checking ..."
+        return f"{name}: {self.when}, {self.seconds:.2f} s"
 
     def last_printed(self) -> list[str]:
         """Return the last lines that the file printed."""
-        return self.printed.splitlines()[-PRINTED:]
+        return escaped(self.printed).splitlines()[-PRINTED:]
 
     def last_word(self) -> str:
         """Return what is left on the terminal at the end."""
@@ -94,7 +98,7 @@ class Recheck:
             return f"{self.result.message}\n"
         if self.result is None:
             return ""
-        return f"{self.file}: {verdicts.summary(self.result.report)}\n"
+        return f"{escaped_name(self.file)}: {verdicts.summary(self.result.report)}\n"
 
 
 def plain(shown: Recheck) -> str:

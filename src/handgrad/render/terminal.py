@@ -13,9 +13,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
-from rich.text import Text
 
+from handgrad.escape import escaped
 from handgrad.render.plain import one_line
+from handgrad.render.text import AnyText, Text
 from handgrad.render.words import Described, bracketed, by_line, counted, inputs, leaves, totals
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def stacked(rows: Sequence[ShapeRow], width: int) -> Group:
     return Group(Text("lines", style=HEADING), indented(table))
 
 
-def results(row: ShapeRow, widest: int) -> Text:
+def results(row: ShapeRow, widest: int) -> AnyText:
     """Return the shape and dtype of what a line makes; its name too if there are several."""
     names = longest(name for name, *_ in row.makes)
     several = len(row.makes) > 1
@@ -131,18 +132,18 @@ def results(row: ShapeRow, widest: int) -> Text:
     return Text("\n").join(lines)
 
 
-def cell_width(text: Text) -> int:
+def cell_width(text: AnyText) -> int:
     """Return the width of the widest line of a text."""
     return longest(str(text).split("\n"))
 
 
-def parts(row: ShapeRow) -> list[Text]:
+def parts(row: ShapeRow) -> list[AnyText]:
     """Return the tensors that a line reads, with a comma after all but the last."""
     told = [tensor(each, row.makes[0][2]) for each in row.reads]
     return [text + "," for text in told[:-1]] + told[-1:]
 
 
-def packed(texts: Iterable[Text], room: int) -> Text:
+def packed(texts: Iterable[AnyText], room: int) -> AnyText:
     """Return texts one after the other, broken between two where the room ends."""
     whole, filled = Text(), 0
     for part in texts:
@@ -154,26 +155,26 @@ def packed(texts: Iterable[Text], room: int) -> Text:
     return whole
 
 
-def tensor(described: Described, like: str = "") -> Text:
+def tensor(described: Described, like: str = "") -> AnyText:
     """Return `h [32, 64] float32` in colour; the dtype is left out where it is `like`."""
     name, shape, dtype = described
     text = Text.assemble(name, " ", (bracketed(shape), SHAPE))
     return text if dtype == like else text + Text.assemble(" ", (dtype, QUIET))
 
 
-def listing(source: str) -> Text:
+def listing(source: str) -> AnyText:
     """Return a backward pass in colour, with the line breaks that it has and no others."""
     text = code(source)
     text.highlight_regex(r"(?m)^[^\W\d]\w*(?= = )", HEADING)
     return text
 
 
-def explanation(reasons: Iterable[Reason], width: int) -> Text:
+def explanation(reasons: Iterable[Reason], width: int) -> AnyText:
     """Return each backward line with its reason below, under its forward line.
 
     Code keeps its own line breaks; only the reasons are fitted to the width.
     """
-    blocks: list[Text] = []
+    blocks: list[AnyText] = []
     for forward, group in groupby(reasons, key=lambda reason: reason.forward):
         lines = [Text(f"# {one_line(forward)}", QUIET)]
         for reason in group:
@@ -182,9 +183,9 @@ def explanation(reasons: Iterable[Reason], width: int) -> Text:
     return Text("\n\n").join(blocks)
 
 
-def derivation(steps: Iterable[Step], lines: Text, width: int) -> Text:
+def derivation(steps: Iterable[Step], lines: AnyText, width: int) -> AnyText:
     """Return each line with the steps that it takes, then the lines that come of them."""
-    blocks: list[Text] = []
+    blocks: list[AnyText] = []
     for many in by_line(steps):
         rows = [listing(many[0].before)]
         for step in many:
@@ -202,16 +203,16 @@ def filled(sentence: str, width: int) -> str:
     ).replace("\0", " ")
 
 
-def message(text: str, style: str) -> Text:
+def message(text: str, style: str) -> AnyText:
     """Return what is said beside a result: the first line in a style, what to try in green."""
     first, *rest = text.split("\n")
     lines = [Text(line, "green" if line.startswith("try:") else "") for line in rest]
     return Text("\n").join([Text(first, style), *lines])
 
 
-def code(source: str) -> Text:
+def code(source: str) -> AnyText:
     """Return Python text in colour."""
-    text = Syntax("", "python", theme=THEME).highlight(source)
+    text = Syntax("", "python", theme=THEME).highlight(escaped(source))
     text.rstrip()
     text.style = ""
     return text

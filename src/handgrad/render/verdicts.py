@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from handgrad.check.frame import Checked
 from handgrad.check.picture import Picture
 from handgrad.check.report import Report, Row, Verdict
+from handgrad.escape import escaped, escaped_name
 
 MARKS = {
     Verdict.CORRECT: "✓",
@@ -101,7 +102,8 @@ def has_news(row: Row) -> bool:
 
 def place(row: Row, file: str) -> str:
     """Return `net.py:14`."""
-    return f"{file}:{row.number}" if row.number else file
+    name = escaped_name(file)
+    return f"{name}:{row.number}" if row.number else name
 
 
 def sentences(row: Row) -> list[str]:
@@ -110,7 +112,7 @@ def sentences(row: Row) -> list[str]:
     found = [row.note] if row.note and not said else []
     if row.diagnosis is not None:
         found += [row.diagnosis.text, row.diagnosis.proof]
-    return [text for text in dict.fromkeys(found) if text]
+    return [escaped(text) for text in dict.fromkeys(found) if text]
 
 
 def suggestion(row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, TextIO
 
+from handgrad.escape import escaped
 from handgrad.ninja import Exercise
 from handgrad.render.blocks import Paragraph, as_plain
 from handgrad.render.ninja import exercise
@@ -77,5 +78,5 @@ class Plain(Silent):
 
     def write(self, text: str) -> None:
         """Write text at once: the reader may be waiting for it."""
-        self.stream.write(text)
+        self.stream.write(escaped(text))
         self.stream.flush()

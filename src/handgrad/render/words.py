@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from handgrad.escape import escaped_name
+
 if TYPE_CHECKING:
     from handgrad.derive import Backward
     from handgrad.ir import Line
@@ -129,7 +131,7 @@ def paragraphs(notes: Iterable[Note]) -> list[str]:
         if note.kind == "item" and note.place and note.place.text.startswith("print("):
             continue  # nothing is made of that number
         text = NOTES.get(note.kind, note.text)
-        where = f"{note.place.span}: " if note.place else ""
+        where = f"{escaped_name(str(note.place.span))}: " if note.place else ""
         source = "\n" + quoted(note.place.text) if note.place and note.place.text else ""
         told.append(f"note: {where}{text}{source}")
     return list(dict.fromkeys(told))
@@ -144,13 +146,19 @@ def no_rules(places: Iterable[tuple[str, Line]]) -> list[str]:
     """Return the paragraphs for ops without a rule and the lines that they are in."""
     told: dict[tuple[str, str], str] = {}
     for name, line in places:
-        where = f"{line.span}: " if line.span else f"{line.target}: "
+        where = f"{escaped_name(str(line.span))}: " if line.span else f"{line.target}: "
         text = (
             f"note: {where}no rule for {name}, so the backward pass asks autograd for this op\n"
             f"{quoted(line.source or line.text)}\ntry: add a row for it: CONTRIBUTING.md, add an op"
         )
         told.setdefault((name, where), text)
     return list(told.values())
+
+
+def left_of(printed: str) -> str:
+    r"""Return what a terminal would show of a program's output: what `\r` wrote over is gone."""
+    lines = printed.replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 def quoted(source: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from handgrad.derive import Backward
 from handgrad.derive.verify import verify
 from handgrad.errors import BadInput
+from handgrad.escape import escaped
 from handgrad.simplify.effort import BUDGET, Spent, at_most
 from handgrad.simplify.program import Reading
 from handgrad.simplify.region import within
@@ -70,7 +71,7 @@ class Simplified(Backward):
 
     def __repr__(self) -> str:
         counts = f"{len(self.before.lines)} lines became {len(self.lines)}"
-        return f"Simplified backward of {self.trace.output}: {counts}\n{self.source}"
+        return f"Simplified backward of {self.trace.output}: {counts}\n{escaped(self.source)}"
 
 
 def simplify(
