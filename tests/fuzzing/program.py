@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import linecache
 from collections.abc import Mapping
@@ -76,7 +77,9 @@ class Program:
     @property
     def script(self) -> str:
         """Return the program as one text that can be run."""
-        drawn = "".join(f"    {a.name}={a.text},\n" for a in self.arguments)
+        due = wanted(self)
+        given = [dataclasses.replace(a, leaf=a.name in due) for a in self.arguments]
+        drawn = "".join(f"    {a.name}={a.text},\n" for a in given)
         call = "model" if self.module else "forward"
         return (
             f"{self.source}\n\ntorch.manual_seed({self.seed})\narguments = dict(\n{drawn})\n"
