@@ -48,12 +48,14 @@ def runs_alone(construct: str) -> None:
 
 
 @pytest.mark.parametrize("construct", QUICK)
+@pytest.mark.filterwarnings("ignore")
 def test_a_program_has_the_construct_asked_for_and_runs_in_plain_pytorch(construct):
     runs_alone(construct)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("construct", [c for c in CONSTRUCTS if c not in QUICK])
+@pytest.mark.filterwarnings("ignore")
 def test_every_construct_can_be_had(construct):
     runs_alone(construct)
 
