@@ -1,5 +1,6 @@
 """What source-to-source tools are known to get silently wrong, each by the name of its fault."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -160,3 +161,15 @@ def test_a_gradient_that_autograd_has_no_number_for_is_no_mismatch():
     backward = hg.derive(trace)
     assert backward.run()["dx"].tolist()[1:] == [2, -2]
     assert hg.simplify(backward).run()["dx"].tolist()[1:] == [2, -2]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (0, 4, 3), (2, 4, 0)])
+def test_a_group_norm_of_nothing_has_gradients_of_nothing(shape):
+    def forward(x, w):
+        y = F.group_norm(x, 2, w)
+        loss = y.sum() + w.sum()
+        return loss
+
+    found = hg.derive(hg.trace(forward, torch.zeros(shape), torch.ones(4))).run()
+    assert found["dx"].shape == shape
+    assert torch.equal(found["dw"], torch.ones(4))

@@ -125,7 +125,8 @@ def with_loss(line: str, result: Any, case: Case) -> Case | None:
         if isinstance(part, Tensor) and part.requires_grad:
             name = f"out[{k}]" if several else "out"
             if part.is_complex():
-                name, part = f"torch.view_as_real({name})", torch.view_as_real(part)
+                name = f"torch.view_as_real({name}.resolve_conj())"
+                part = torch.view_as_real(part.resolve_conj())
             if not part.is_floating_point():
                 continue
             weight = torch.rand(part.shape, generator=generator, dtype=torch.float64) + 0.5
