@@ -220,3 +220,23 @@ def test_a_rule_that_has_no_row_at_a_shape_asks_autograd():
         return loss
 
     assert agree(forward, strict=False, x=double(), y=double()).opaque
+
+
+MASKS_OF_A_NUMBER = {
+    "number": lambda x, m: x[0, 0][m],
+    "vector": lambda x, m: x[0][m],
+    "among others": lambda x, m: x[m, 0],
+    "select": lambda x, m: x[0, 0].masked_select(m),
+    "select from more": lambda x, m: x.masked_select(m),
+}
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("way", MASKS_OF_A_NUMBER)
+def test_a_mask_that_is_a_number_indexes_no_axis(way, holds):
+    def forward(x):
+        y = MASKS_OF_A_NUMBER[way](x, torch.tensor(holds))
+        loss = (y**2).sum() + x.sum()
+        return loss
+
+    agree(forward, strict=False, x=double(2, 3))
