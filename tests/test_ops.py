@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -95,6 +98,59 @@ def test_spellings_agree_and_are_recognised(row, example):
         assert row in seen, f"{spelling.text} is not recognised as {row.name}, but as {seen}"
         for a, b in zip(got, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+WORDS = {"dtype", "out", "inplace", "size_average", "reduce", "momentum", "align_corners", "sparse"}
+REFUSED = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError)
+VALUES = (None, False, True, 0, 2, 0.5, "sum", "none", torch.float32)
+
+
+def calls_of(row, bound):
+    """Return the function and the arguments that torch reports for a call."""
+    seen = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            found = TABLE.match(func, args, kwargs or {})
+            seen.extend([(func, args, kwargs or {})] if found and found[0] is row else [])
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        row.spellings[0].run(**bound)
+    return seen[:1]
+
+
+def accepted(func):
+    """Return the words that a function takes."""
+    try:
+        known = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return WORDS
+    return {p.name for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.name)
+def test_an_argument_is_left_out_only_if_it_changes_nothing(row):
+    for example in row.examples:
+        try_words(row, make(row, example))
+
+
+def try_words(row, case):
+    for func, args, kwargs in calls_of(row, case.bound):
+        for word, value in itertools.product(sorted(accepted(func)), VALUES):
+            torch.manual_seed(0)
+            try:
+                expected = outputs(func(*args, **{**kwargs, word: value}))
+            except REFUSED:
+                continue
+            found = TABLE.match(func, args, {**kwargs, word: value})
+            if found is None or expected == [NotImplemented]:
+                continue
+            got = seeded(found[0].spellings[0].run, **found[1])
+            for a, b in zip(got, expected, strict=True):
+                same = a.shape == b.shape and torch.allclose(a, b, 1e-9, 1e-11, equal_nan=True)
+                assert same, f"{word}={value}"
 
 
 @over_table

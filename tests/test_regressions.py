@@ -1,5 +1,6 @@
 """What source-to-source tools are known to get silently wrong, each by the name of its fault."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -160,3 +161,82 @@ def test_a_gradient_that_autograd_has_no_number_for_is_no_mismatch():
     backward = hg.derive(trace)
     assert backward.run()["dx"].tolist()[1:] == [2, -2]
     assert hg.simplify(backward).run()["dx"].tolist()[1:] == [2, -2]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (0, 4, 3), (0, 4, 0)])
+def test_a_group_norm_of_nothing_has_gradients_of_nothing(shape):
+    def forward(x, w):
+        y = F.group_norm(x, 2, w)
+        loss = y.sum() + w.sum()
+        return loss
+
+    found = hg.derive(hg.trace(forward, torch.zeros(shape), torch.ones(4))).run()
+    assert found["dx"].shape == shape
+    assert torch.equal(found["dw"], torch.ones(4))
+
+
+NOTHING = {
+    "flip": lambda x: x.flip(()),
+    "permute": lambda x: x.sum().permute(()),
+    "expand": lambda x: x.sum().expand(()),
+    "repeat": lambda x: x.sum().repeat(()),
+    "reshape": lambda x: x[:1, :1].reshape(()),
+    "view": lambda x: x[:1, :1].view(()),
+    "zeros": lambda x: x + torch.zeros((), dtype=torch.float64),
+    "new_ones": lambda x: x * x.new_ones(()),
+}
+
+
+@pytest.mark.parametrize("way", NOTHING)
+def test_no_size_at_all_is_an_empty_tuple(way):
+    def forward(x):
+        y = NOTHING[way](x)
+        loss = (y**2).sum()
+        return loss
+
+    agree(forward, x=double(2, 3))
+
+
+CHOICES = {
+    "variance": lambda x: x.var(dim=None, correction=None),
+    "deviation": lambda x: x.std(1, correction=None),
+    "both": lambda x: torch.var_mean(x, 0, correction=None)[0],
+}
+
+
+@pytest.mark.parametrize("way", CHOICES)
+def test_a_correction_that_is_not_given_is_one(way):
+    def forward(x):
+        loss = (CHOICES[way](x) ** 2).sum()
+        return loss
+
+    agree(forward, strict=False, x=double(4, 3))
+
+
+def test_a_rule_that_has_no_row_at_a_shape_asks_autograd():
+    def forward(x, y):
+        z = x.index_add(0, torch.tensor(0), y, alpha=-1)  # of a number
+        loss = z * x
+        return loss
+
+    assert agree(forward, strict=False, x=double(), y=double()).opaque
+
+
+MASKS_OF_A_NUMBER = {
+    "number": lambda x, m: x[0, 0][m],
+    "vector": lambda x, m: x[0][m],
+    "among others": lambda x, m: x[m, 0],
+    "select": lambda x, m: x[0, 0].masked_select(m),
+    "select from more": lambda x, m: x.masked_select(m),
+}
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("way", MASKS_OF_A_NUMBER)
+def test_a_mask_that_is_a_number_indexes_no_axis(way, holds):
+    def forward(x):
+        y = MASKS_OF_A_NUMBER[way](x, torch.tensor(holds))
+        loss = (y**2).sum() + x.sum()
+        return loss
+
+    agree(forward, strict=False, x=double(2, 3))

@@ -249,6 +249,9 @@ def runner(text: str, params: tuple[Param, ...]) -> Callable[..., Any]:
     if isinstance(body, ast.Call):  # `dim=None` declares a default; the run passes what it is given
         for word in body.keywords:
             word.value = ast.Name(word.arg or "")
+        for arg in body.args:  # no size at all is said as one empty tuple: `x.flip(())`
+            if isinstance(arg, ast.Starred):
+                arg.value = ast.parse(f"{ast.unparse(arg.value)} or ((),)", mode="eval").body
     code = f"lambda {head}: {ast.unparse(body)}"
     return eval(code, {"torch": torch, "F": F, "_defaults": defaults})
 

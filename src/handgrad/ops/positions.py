@@ -101,6 +101,8 @@ def kind(x: Any, index: Any) -> str:
         core, layout = core_of(parts)
         if not any(map(is_mask, arrays)):
             return "index"
+        if any(is_mask(p) and p.ndim == 0 for p in arrays):
+            return "unknown"  # it adds an axis and indexes none
         fits = after_arrays(layout) == 0  # a mask cannot be given axes for slices after it
         return "unknown" if not fits else "mask" if len(core) == 1 else "index"
     busy = [p for p in rest if not is_whole(p)]

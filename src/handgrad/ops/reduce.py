@@ -85,7 +85,7 @@ ROWS = [
         "x.var(dim=None, correction=1, keepdim=False), "
         "torch.var(x, dim=None, correction=1, keepdim=False)",
         index=SQUARES.format(less="correction"),
-        when=lambda dim: not isinstance(dim, bool),
+        when=lambda dim, correction: not isinstance(dim, bool) and correction is not None,
         dx=lambda dy, x, dim, correction, keepdim: through_variance(
             dy, x, dim, correction, keepdim
         ),
@@ -108,7 +108,7 @@ ROWS = [
         "x.std(dim=None, correction=1, keepdim=False), "
         "torch.std(x, dim=None, correction=1, keepdim=False)",
         index=f"y[I-dim] = sqrt({SQUARES.format(less='correction').split(' = ')[1]})",
-        when=lambda dim: not isinstance(dim, bool),
+        when=lambda dim, correction: not isinstance(dim, bool) and correction is not None,
         dx=lambda dy, y, x, dim, correction, keepdim: through_deviation(
             dy, y, x, dim, correction, keepdim
         ),
@@ -130,7 +130,7 @@ ROWS = [
     op(
         "var, mean = torch.var_mean(x, dim=None, correction=1, keepdim=False)",
         index=None,
-        when=lambda dim: not isinstance(dim, bool),
+        when=lambda dim, correction: not isinstance(dim, bool) and correction is not None,
         dx=lambda dvar, dmean, x, dim, correction, keepdim: (
             through_variance(dvar, x, dim, correction, keepdim)
             + align(dmean, x, dim, keepdim) / count(x, dim)

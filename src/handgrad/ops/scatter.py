@@ -22,8 +22,8 @@ def tensor(value: Any) -> bool:
 
 
 def covers(x: Any, mask: Any) -> bool:
-    """Tell whether a mask stretches to the shape of `x`."""
-    return mask.ndim <= x.ndim and all(
+    """Tell whether a mask stretches to the shape of `x`, which has an axis to index."""
+    return 0 < x.ndim >= mask.ndim and all(
         m in (1, n) for m, n in zip(reversed(mask.shape), reversed(x.shape), strict=False)
     )
 

@@ -28,10 +28,8 @@ IGNORED = {
     "momentum",
     "out",
     "recompute_scale_factor",
-    "reduce",
     "running_mean",
     "running_var",
-    "size_average",
     "sparse",
 }
 KEYWORD_ONLY = {"correction", "dtype", "device"}  # and every parameter after one of these
@@ -153,7 +151,7 @@ def bind_keywords(
 ) -> dict[str, Any] | None:
     """Bind keyword arguments, torch's other names for a parameter included."""
     known = [p.name for p in params if not p.constant]
-    for word, value in kwargs.items():
+    for word, value in (reduced(kwargs) if "reduction" in known else kwargs).items():
         name = word if word in known else ALIASES.get(word, word)
         if name not in known and word in ("input", "self", "tensors"):
             name = known[0]
@@ -163,6 +161,21 @@ def bind_keywords(
             return None
     missing = [p.name for p in params if p.required and not p.constant and p.name not in bound]
     return None if missing else bound
+
+
+def reduced(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Say a loss's two old flags as the reduction that they stand for, as torch does.
+
+    With "batchmean" torch divides as well: that has no word, and the flags stay for no row to take.
+    """
+    flags = {word: kwargs.get(word) for word in ("size_average", "reduce")}
+    rest = {word: value for word, value in kwargs.items() if word not in flags}
+    off = [word for word, flag in flags.items() if flag is not None and not flag]
+    if all(flag is None for flag in flags.values()):
+        return rest
+    if rest.get("reduction") == "batchmean":
+        return kwargs
+    return {**rest, "reduction": "none" if "reduce" in off else "sum" if off else "mean"}
 
 
 def is_constant(value: Any, constant: Any) -> bool:

@@ -1,0 +1,87 @@
+"""What handgrad makes of PyTorch's own sample inputs of every differentiable op.
+
+Each sample is a loss that is traced, derived and run in a process of its own pool; more on request.
+Prints a table: op, how many samples came to what. Needs the package expecttest.
+Run: python benchmarks/opinfo.py [OP ...] [--simplify] [--compile] [--most 1000] [--jobs 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from fuzzing.judge import FAILURES, INVALID, REFUSED, RIGHT, Verdict
+from fuzzing.opinfo import MARKED, counted, differentiable, judged
+from fuzzing.pool import answers
+
+SHARD = 60
+KINDS = (RIGHT, MARKED, REFUSED, *FAILURES, INVALID)
+
+
+def verdicts(
+    names: list[str], stages: list[str], most: int, jobs: int, limit: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what came of the samples of each op; where a process died, sample by sample."""
+    sizes = {name: min(most, counted(name)) for name in names}
+    work = [(n, first, SHARD, stages) for n in names for first in range(0, sizes[n], SHARD)]
+    work = [(n, first, min(count, sizes[n] - first), s) for n, first, count, s in work]
+    found = defaultdict(list)
+    again = []
+    for job, answer in answers(judged, work, jobs, limit):
+        if isinstance(answer, dict):
+            name, first, count, _ = job
+            again += [(name, place, 1, stages) for place in range(first, first + count)]
+        else:
+            found[job[0]] += answer
+    for job, answer in answers(judged, again, jobs, limit / 4):
+        found[job[0]] += (
+            [{"place": job[1], "source": "", **answer}] if isinstance(answer, dict) else answer
+        )
+    return found
+
+
+def report(found: dict[str, list[dict[str, Any]]], seconds: float) -> Counter[str]:
+    """Print the table and an example of each kind of failure; return the counts."""
+    total: Counter[str] = Counter()
+    print("| op | " + " | ".join(KINDS) + " |\n|---" + "|---:" * len(KINDS) + "|")
+    for name in sorted(found):
+        counts = Counter(each["kind"] for each in found[name])
+        total += counts
+        print(f"| {name} | " + " | ".join(str(counts[k] or "") for k in KINDS) + " |")
+    print("| all | " + " | ".join(str(total[k]) for k in KINDS) + f" |\n\n{seconds:.0f} seconds\n")
+    for name in sorted(found):
+        groups = defaultdict(list)
+        for each in found[name]:
+            if each["kind"] in (REFUSED, *FAILURES):
+                verdict = Verdict(each["kind"], each["stage"], each["text"])
+                groups[verdict.group].append(each)
+        for group, cases in groups.items():
+            call = cases[0]["source"].partition("out = ")[2].partition("\n")[0]
+            print(f"{name} {len(cases)}: {group}\n    sample {cases[0]['place']}: {call[:160]}")
+    return total
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ops", nargs="*")
+    for option, default in (("most", 1000), ("jobs", 2), ("limit", 240), ("part", 0), ("parts", 1)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    for stage in ("simplify", "compile"):
+        parser.add_argument(f"--{stage}", action="store_true")
+    given = parser.parse_args()
+    started = time.perf_counter()
+    names = given.ops or list(differentiable())[given.part :: given.parts]
+    stages = [stage for stage in ("simplify", "compile") if getattr(given, stage)]
+    found = verdicts(names, stages, given.most, given.jobs, given.limit)
+    total = report(found, time.perf_counter() - started)
+    return int(any(total[kind] for kind in FAILURES))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

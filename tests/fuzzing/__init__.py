@@ -1,0 +1,1 @@
+"""Random programs as ordinary Python text, and what handgrad makes of each."""

@@ -1,0 +1,270 @@
+"""What handgrad makes of one program, compared with autograd under the same seed."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import handgrad as hg
+from fuzzing.program import Plain, Program, ready, run_plain, scalar_of
+from fuzzing.sizes import others
+
+RIGHT, REFUSED, WRONG, RAISED = "right", "refused", "silently wrong", "raw exception"
+BUG, HANG, CRASH, INVALID = "bug in handgrad", "hang", "crash", "invalid"
+FAILURES = (WRONG, RAISED, BUG, HANG, CRASH)
+CLOSE = 1e-7  # of the largest entry, in double precision
+SINGLE = 2e-3  # where the program goes through single precision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a program.
+
+    Attributes:
+        kind: one of the words above.
+        stage: trace, derive, simplify, compile or emit: where it ended.
+        text: what was said, or which gradient is off.
+        named: a refusal names a line.
+    """
+
+    kind: str
+    stage: str = ""
+    text: str = ""
+    named: bool = False
+
+    @property
+    def group(self) -> str:
+        """Return what equal failures have in common: numbers and names left out."""
+        line = self.text.splitlines()[0] if self.text else ""
+        line = re.sub(r"(<program \d+>|program_\d+)[:\d]*", "<file>", line)
+        line = re.sub(r"\b[^\W\d_]+_?\d+(_\d+)*\b", "NAME", line)
+        line = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", line)
+        return f"{self.kind} | {self.stage} | {line[:150]}"
+
+
+class Off(Exception):
+    """A gradient that is not autograd's."""
+
+
+def judge(program: Program, stages: frozenset[str] = frozenset()) -> Verdict:
+    """Trace and derive a program, and go on with the stages asked for.
+
+    Args:
+        program: the program.
+        stages: any of "simplify", "compile", "emit".
+    """
+    with warnings.catch_warnings(action="ignore"):
+        arguments = program.draw()
+        try:
+            plain = run_plain(program, arguments)
+        except Exception as error:
+            return Verdict(INVALID, text=repr(error))
+        at = "trace"
+        try:
+            trace = traced(program, arguments)
+            at = "derive"
+            backward = hg.derive(trace)
+            compare(program, plain, trace, by_primal(backward))
+            for at in ("simplify", "emit", "compile"):
+                if at in stages:
+                    STAGES[at](program, plain, backward)
+        except Exception as error:
+            return told(error, at)
+        finally:
+            torch.set_grad_enabled(True)
+    return Verdict(RIGHT)
+
+
+def told(error: Exception, stage: str) -> Verdict:
+    """Return the verdict that an exception amounts to."""
+    if isinstance(error, Off):
+        return Verdict(WRONG, stage, str(error))
+    if isinstance(error, hg.HandgradError):
+        text = str(error)
+        named = bool(re.search(r":\d+|\bline \d+", error.where or text))
+        return Verdict(BUG if error.exit_code == 4 else REFUSED, stage, text, named)
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Verdict(RAISED, stage, f"{line}\n{traceback.format_exc()}")
+
+
+def traced(program: Program, arguments: Mapping[str, Tensor]) -> hg.Trace:
+    """Trace a program, its draws those of the program's seed."""
+    target = program.load()
+    given = ready(program, arguments)
+    torch.manual_seed(program.seed)
+    return hg.trace(target, **given)
+
+
+def by_primal(backward: hg.Backward) -> dict[str, Tensor]:
+    """Run a backward pass; return each gradient by the name of what it is the gradient of."""
+    found = backward.run()
+    return {each.primal: found[each.name] for each in backward.lines if each.primal}
+
+
+def leaf_called(trace: hg.Trace, name: str, value: Tensor, taken: set[str]) -> str | None:
+    """Return the name that a trace gives a leaf: its own, or that of an equal tensor."""
+    flat = name.replace(".", "_")
+    known = [n for n in trace.values if n in trace.leaves]
+    for other in sorted(known, key=lambda n: n != flat):
+        mine = trace.values[other]
+        same = mine.shape == value.shape and mine.dtype == value.dtype
+        if other not in taken and same and torch.equal(mine, value):
+            return other
+    return None
+
+
+def compare(program: Program, plain: Plain, trace: hg.Trace, found: Mapping[str, Tensor]) -> None:
+    """Compare every leaf's gradient with autograd's.
+
+    Raises:
+        Off: one is missing or differs.
+    """
+    loss = trace.values[trace.output]
+    if not torch.allclose(loss, plain.loss.to(loss.dtype).reshape(loss.shape), 1e-6, 1e-9):
+        raise Off(f"the loss is {float(loss):.6g}, in plain PyTorch {float(plain.loss):.6g}")
+    reach = max(
+        [float(g.abs().max()) for g in plain.grads.values() if g is not None and g.numel()] or [0.0]
+    )
+    taken: set[str] = set()
+    for name, grad in plain.grads.items():
+        known = leaf_called(trace, name, plain.leaves[name].detach(), taken)
+        taken |= {known} if known else set()
+        mine = found.get(known) if known else None
+        differ(program, name, mine, grad, reach)
+
+
+def differ(
+    program: Program, name: str, mine: Tensor | None, truth: Tensor | None, reach: float
+) -> None:
+    """Compare one gradient.
+
+    Raises:
+        Off: it is missing or differs.
+    """
+    if truth is None or not truth.numel() or not truth.any():
+        if mine is not None and mine.numel() and bool((mine.abs() > CLOSE * max(reach, 1.0)).any()):
+            raise Off(f"d{name} is there, and autograd has none or zeros")
+        return
+    if mine is None:
+        raise Off(f"d{name} is missing")
+    if mine.shape != truth.shape or mine.dtype != truth.dtype:
+        raise Off(
+            f"d{name} is {list(mine.shape)} {mine.dtype}, not {list(truth.shape)} {truth.dtype}"
+        )
+    off = float((mine - truth).abs().max())
+    limit = close_for(program) * max(float(truth.abs().max()), 1e-3 * reach)
+    if not off <= limit:
+        raise Off(f"d{name} is off by {off:.3g} of {float(truth.abs().max()):.3g}")
+
+
+def close_for(program: Program) -> float:
+    """Return how near two gradients of a program must be."""
+    return SINGLE if re.search(r"float32|\.float\(\)", program.source) else CLOSE
+
+
+def simplified(program: Program, plain: Plain, backward: hg.Backward) -> None:
+    """Simplify, run, compare."""
+    short = hg.simplify(backward)
+    compare(program, plain, short.trace, by_primal(short))
+
+
+def emitted(program: Program, plain: Plain, backward: hg.Backward) -> None:
+    """Run the written file alone, at the traced sizes and at others.
+
+    Raises:
+        Off: a gradient differs; at other sizes an error is right, another number is not.
+    """
+    from handgrad.emit.pytorch import module
+
+    trace, text = backward.trace, module(backward)
+    scope: dict[str, Any] = {}
+    exec(compile(text, "<emitted>", "exec", dont_inherit=True), scope)
+    compare(program, plain, trace, alone(scope, trace, trace.values))
+    origins = dict(trace.origins)
+    drawn = {a.name for a in program.arguments}
+    if program.module or not set(origins.values()) <= drawn:
+        return
+    for arguments, truth in others(program):
+        values = {n: arguments[origins[n]] for n in origins}
+        try:
+            found = alone(scope, trace, {**trace.values, **values})
+        except Exception:
+            continue
+        for name, grad in truth.grads.items():
+            inner = next((i for i, o in origins.items() if o == name), None)
+            try:
+                differ(program, name, found.get(inner or ""), grad, 1.0)
+            except Off as error:
+                sizes = {n: list(t.shape) for n, t in arguments.items()}
+                raise Off(f"at other sizes {error}\n{sizes}\n{text}") from error
+
+
+def alone(
+    scope: dict[str, Any], trace: hg.Trace, values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Call an emitted file's functions; return the gradients by primal."""
+    given = [values[n.name].detach().clone() for n in trace.program.inputs]
+    loss, saved = scope["forward"](*given, *trace.program.scalars.values())
+    found = scope["backward"](torch.ones_like(loss), saved)
+    return {name.removeprefix("d"): grad for name, grad in found.items()}
+
+
+def compiled(program: Program, plain: Plain, backward: hg.Backward) -> None:
+    """Compile a step, take three, and compare with plain PyTorch where nothing is drawn.
+
+    Raises:
+        Off: a loss or a leaf differs after the steps.
+    """
+    arguments, rate, count = program.draw(), 1e-3, 3
+    theirs = ready(program, arguments)
+    target = program.load()
+    ours, fresh = ready(program, arguments), program.load()
+    torch.manual_seed(program.seed)
+    step = hg.compile(fresh, **ours, optimizer=hg.nn.SGD(lr=rate))
+    losses = [float(step.step()) for _ in range(count)]
+    if drawn(program, arguments):
+        return
+    leaves = {n: t for n, t in theirs.items() if n in plain.leaves}
+    leaves |= dict(target.named_parameters()) if program.module else {}
+    for t in leaves.values():
+        t.requires_grad_()
+    mine = {**ours, **(dict(fresh.named_parameters()) if program.module else {})}
+    for count, loss in enumerate(losses):
+        truth = scalar_of(target(**theirs))
+        if abs(loss - float(truth)) > 1e-5 * max(1.0, abs(float(truth))):
+            raise Off(f"loss of step {count}: {loss:.8g}, in plain PyTorch {float(truth):.8g}")
+        grads = torch.autograd.grad(truth, list(leaves.values()), allow_unused=True)
+        for t, g in zip(leaves.values(), grads, strict=True):
+            t.data -= rate * g if g is not None else 0
+    for name in leaves:
+        off = (
+            float((mine[name].detach() - leaves[name].detach()).abs().max())
+            if mine[name].numel()
+            else 0.0
+        )
+        if off > 1e-7 * max(1.0, float(leaves[name].detach().abs().max())):
+            raise Off(f"{name} is off by {off:.3g} after the steps ({step.backend})")
+
+
+def drawn(program: Program, arguments: Mapping[str, Tensor]) -> bool:
+    """Tell whether a program draws: two runs with other seeds differ."""
+    losses = []
+    for seed in (1, 2):
+        target = program.load()
+        torch.manual_seed(seed)
+        losses.append(float(scalar_of(target(**ready(program, arguments)))))
+    return losses[0] != losses[1]
+
+
+STAGES: dict[str, Callable[[Program, Plain, Any], None]] = {
+    "simplify": simplified,
+    "emit": emitted,
+    "compile": compiled,
+}
