@@ -313,7 +313,7 @@ def test_asking_autograd_is_pointed_out(sandbox: Sandbox, tmp_path: Path):
         "with torch.enable_grad():\n"
         "    dW = torch.autograd.grad((x @ W * dh).sum(), W)[0]\n"
     )
-    found, _ = outcome(Target(str(path)), Limits(SECONDS), sandbox)
+    found, _ = outcome(Target(str(path)), Limits(10), sandbox)
     assert isinstance(found, Checked), found
     dh, dw = found.report.rows
     assert dh.note == ""
