@@ -161,9 +161,11 @@ def unbracketed(static: Static) -> str:
     text = static.text
     if not isinstance(static.value, tuple) or not text.startswith("(") or len(static.value) == 0:
         return text
-    inside = ast.parse(f"_[{text[1:-1]}]", mode="eval").body if text.endswith(")") else None
-    assert inside is None or isinstance(inside, ast.Subscript)
-    if inside is None or not isinstance(inside.slice, ast.Tuple):
+    try:
+        inside = ast.parse(f"_[{text[1:-1]}]", mode="eval").body if text.endswith(")") else None
+    except SyntaxError:  # `(n,) + (1,) * k` has brackets at both ends, and is not inside them
+        return text
+    if not isinstance(inside, ast.Subscript) or not isinstance(inside.slice, ast.Tuple):
         return text
     return text[1:-1].removesuffix(",")
 

@@ -126,8 +126,9 @@ def refuse_nan(trace: Trace) -> None:
     Raises:
         Undecided: a value is NaN, or the output is infinite.
     """
+    read = {n for line in trace.lines for n in names_by_value(line.expr)}
     for name in trace.program.inputs:
-        if bool(trace.values[name.name].isnan().any()):
+        if name.name in read and bool(trace.values[name.name].isnan().any()):
             raise not_a_number(trace.values[name.name], name.name, "", "an input")
     for line in trace.lines:
         for target in line.targets:

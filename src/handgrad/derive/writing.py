@@ -163,9 +163,12 @@ class Writer:
         if isinstance(expr, Name):
             return expr.name in self.trace.grads and expr.dtype.is_floating_point
         for node in walk(expr) if id(expr) not in self.memo else ():
+            if isinstance(node, Name):
+                continue
+            several = isinstance(node, Call) and node.op.several
+            moves = several or node.dtype.is_floating_point
             cut = isinstance(node, Call) and node.constant
-            if not isinstance(node, Name):
-                self.memo[id(node)] = not cut and any(map(self.wanted, children(node)))
+            self.memo[id(node)] = moves and not cut and any(map(self.wanted, children(node)))
         return self.memo[id(expr)]
 
     def no_rule(self, call: Call, param: str, dy: Any) -> Any:

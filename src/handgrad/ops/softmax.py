@@ -14,6 +14,7 @@ EXAMPLES = [
 ROWS = [
     op(
         "x.softmax(dim), torch.softmax(x, dim), F.softmax(x, dim)",
+        when=lambda dim: dim is not None,  # torch chooses one by the number of axes
         index="y[I] = exp(x[I]) / sum[dim](exp(x[I]))",
         same_as="x.exp() / x.exp().sum(dim=dim, keepdim=True)",
         dx=lambda dy, y, dim: y * (dy - (dy * y).sum(dim=dim, keepdim=True)),
@@ -22,6 +23,7 @@ ROWS = [
     ),
     op(
         "x.log_softmax(dim), torch.log_softmax(x, dim), F.log_softmax(x, dim)",
+        when=lambda dim: dim is not None,  # torch chooses one by the number of axes
         index="y[I] = x[I] - log(sum[dim](exp(x[I])))",
         same_as="x - x.exp().sum(dim=dim, keepdim=True).log()",
         dx=lambda dy, y, dim: dy - y.exp() * dy.sum(dim=dim, keepdim=True),

@@ -55,7 +55,7 @@ def draw_apart(tape: Tape, called: Called, generators: Generators, result: Any) 
             generators.rewind()
             start = len(tape.values)
             try:
-                with Again(tape):
+                with Again(tape, apart=True):
                     again = form(called, *called.args, **called.kwargs)
             except (TypeError, RuntimeError, ValueError):
                 again = None
@@ -65,9 +65,12 @@ def draw_apart(tape: Tape, called: Called, generators: Generators, result: Any) 
                 return
             del tape.values[start:]
         generators.forward()
+    layers = called.name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
     raise called.refused(
         f"the forward pass is random: {called.name} draws numbers that it does not show",
-        hint="draw on a line of your own: `mask = torch.rand_like(x) > p`, "
+        hint="set its dropout to 0, or make one layer each with F.dropout between them"
+        if layers
+        else "draw on a line of your own: `mask = torch.rand_like(x) > p`, "
         "then `x = x * mask / (1 - p)`; or call model.eval()",
     )
 
@@ -86,6 +89,11 @@ def multiplied(called: Called, x: torch.Tensor, *args: Any, **kwargs: Any) -> to
     kwargs = {**kwargs, "inplace": False} if "inplace" in kwargs else kwargs
     mask = called.func(torch.ones_like(x), *args, **kwargs)
     return x * mask
+
+
+def detached(called: Called, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Return a draw from probabilities: its gradient is zero."""
+    return called.func(x.detach(), *args, **kwargs)
 
 
 def alpha_dropout(
@@ -123,6 +131,7 @@ def attention(
 
 
 FORMS: dict[str, Callable[..., torch.Tensor]] = {
+    "bernoulli": detached,
     "alpha_dropout": alpha_dropout,
     "feature_alpha_dropout": alpha_dropout,
     "scaled_dot_product_attention": attention,

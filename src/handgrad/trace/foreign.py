@@ -10,6 +10,8 @@ from torch.overrides import resolve_name
 
 from handgrad.ir import Op, Param, Spelling
 
+NN: Any = ("torch._C._nn", torch._C._nn)
+
 
 def foreign_call(
     function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], several: bool
@@ -59,10 +61,12 @@ class Missing:
 
 def spelled_function(function: Any) -> str:
     """Return the dotted name that a torch function is called by."""
+    bare = getattr(function, "__name__", "unknown")
     name = resolve_name(function)
+    if getattr(NN[1], bare, None) is function:
+        return f"{NN[0]}.{bare}"
     if name:
         return name.replace("torch.functional.", "torch.")
-    bare = getattr(function, "__name__", "unknown")
     for space, owner in (("torch", torch), ("torch.nn.functional", torch.nn.functional)):
         if getattr(owner, bare, None) is function:
             return f"{space}.{bare}"

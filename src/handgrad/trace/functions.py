@@ -11,7 +11,8 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from handgrad.ir import Op, Param, Spelling
 from handgrad.trace.calls import Called, Tape
-from handgrad.trace.source import is_library, user_frames
+from handgrad.trace.drafts import spellable
+from handgrad.trace.source import Scalar, is_library, user_frames
 from handgrad.trace.values import Value, outputs_of
 
 FUNCTION = torch.autograd.Function
@@ -86,6 +87,12 @@ class Functions:
         made: tuple[Value, ...] = self.tape.add(op, drafted, called.places, result)
         for value in made:
             value.cut = False
+
+    def named(self, arg: Any) -> Any:
+        """Return an argument that has no text by a name for the thing itself."""
+        if isinstance(arg, Scalar) and not spellable(arg.value):
+            return Scalar(arg.value, external(self.tape, type(arg.value).__name__, arg.value))
+        return arg
 
 
 def external(tape: Tape, base: str, thing: Any) -> str:

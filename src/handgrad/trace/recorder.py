@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -45,6 +46,7 @@ SHAPE_READERS = {
     *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
     *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
 }
+HOLDING = (np.generic, np.ndarray, tuple, list)
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 UNSET = {  # memory that nobody has written holds anything: it is zero here
     torch.empty: torch.zeros,
@@ -131,7 +133,8 @@ class Recorder(TorchFunctionMode):
     def sharing(self, tensor: torch.Tensor) -> list[Value]:
         """Return the values that lie on the memory of a tensor."""
         where = memory(tensor)
-        return list(self.memories.get(where, ())) if where else []
+        known = self.memories.get(where, []) if where else []
+        return [value for value in known if memory(value.tensor) == where]
 
     def discover(self, frames: list[FrameType]) -> None:
         """Bind the names of the frames (innermost first) to the values they now hold."""
@@ -172,7 +175,10 @@ class Recorder(TorchFunctionMode):
             self.note_plain(name, result)
             return result
         self.discover(frames)
-        called = Called(UNSET.get(func, func), name, args, kwargs, frames)
+        called = Called(UNSET.get(func, func), name, plain(args), plain(kwargs), frames)
+        args, kwargs = called.args, dict(called.kwargs)
+        if name == "data" and getattr(func, "__name__", "") == "__set__":
+            return self.observe_set(called)
         if func is torch.autograd.grad:
             with self.inside(Drafts(self, frames[0], (), {})):
                 return take_inner_gradient(self, called)
@@ -209,6 +215,20 @@ class Recorder(TorchFunctionMode):
         if changed:
             record_states(self, called, states, changed)
         return result
+
+    def observe_set(self, called: Called) -> Any:
+        """Run `x.data = ...`, which a leaf may be given its first values by.
+
+        Raises:
+            BadInput: the tensor was read before.
+        """
+        value = self.current.get(id(called.args[0]))
+        if value is not None and (value.op is not None or id(value) in self.read):
+            raise called.refused(
+                "a tensor's .data is set after it was read",
+                hint="write the new tensor to a name of its own",
+            )
+        return called.func(*called.args, **called.kwargs)
 
     def observe_write(self, called: Called) -> Any:
         """Run a call that changes a tensor in place, and record the tensor's new version."""
@@ -280,7 +300,7 @@ class Recorder(TorchFunctionMode):
         for value in made:
             value.group = made
             value.holds(value.tensor)
-            if self.apart:
+            if self.apart or (several and op.foreign):  # one result may lead to another inside
                 value.edge = None
             value.depends = depends or value.requires
             value.cut = depends and not torch.is_grad_enabled()
@@ -299,6 +319,8 @@ class Recorder(TorchFunctionMode):
         """Let the value that was recorded for a tensor of ours be the user's equal one."""
         value = self.current.pop(id(mine))
         value.holds(tensor)
+        if value.random:  # a draw is a constant, whatever it was drawn from
+            value.requires, value.edge = False, None
         self.current[id(tensor)] = value
         self.memories.setdefault(memory(tensor), []).append(value)
         self.asked.clear()  # a name that was stored long ago now means this value
@@ -352,6 +374,20 @@ class Recorder(TorchFunctionMode):
 def opens(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
     """Tell whether the calls inside a function say more than its own name does."""
     return kwargs.get("inplace") is not True and TABLE.match(func, args, kwargs) is None
+
+
+def plain(given: Any) -> Any:
+    """Return arguments with NumPy's numbers and arrays as Python's and torch's own."""
+    if isinstance(given, np.generic):
+        return given.item()
+    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
+        return torch.as_tensor(given)
+    if type(given) in (tuple, list) and any(isinstance(g, HOLDING) for g in given):
+        parts = [plain(part) for part in given]
+        return tuple(parts) if isinstance(given, tuple) else parts
+    if type(given) is dict:
+        return {word: plain(part) for word, part in given.items()}
+    return given
 
 
 def apart_from(result: Any, called: Called) -> Any:

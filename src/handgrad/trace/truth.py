@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from handgrad.errors import BadInput
 from handgrad.ir import Line, Program, names
+from handgrad.trace.calls import NoDerivative
 from handgrad.trace.replay import run_line, scope_of
 from handgrad.trace.values import Note, Value
 
@@ -19,16 +20,44 @@ SMALL = 1e-3  # of the largest gradient there is: what is smaller may be what ca
 Grads = dict[str, torch.Tensor]
 
 
-def graph_gradients(output: Value, values: Mapping[str, Value], upstream: torch.Tensor) -> Grads:
+class Graph(Protocol):
+    """What was recorded, as far as the graph is concerned."""
+
+    values: list[Value]
+    makes_leaves: bool
+
+
+def graph_gradients(
+    output: Value, values: Mapping[str, Value], upstream: torch.Tensor, recorded: Graph
+) -> Grads:
     """Return the user's own graph's gradient of every named value that it knows.
 
     Of a tensor that was written in place later on the graph keeps the last version only.
+
+    Raises:
+        NoDerivative: PyTorch itself cannot take the gradients.
+        BadInput: a leaf has a gradient, and the program does not know the leaf.
     """
     known = {n: v.edge for n, v in values.items() if v.edge is not None and not v.written}
+    mine = {id(value) for value in values.values()}
+    lost = [v for v in recorded.values if v.leaf and v.edge is not None and id(v) not in mine]
     total = (output.tensor * upstream.to(output.tensor.dtype)).sum()
-    edges = list(known.values())
-    found = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=True)
-    return {name: grad for name, grad in zip(known, found, strict=True) if grad is not None}
+    edges = [*known.values(), *(v.edge for v in lost if v.edge is not None)]
+    try:
+        found = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=True)
+    except RuntimeError as error:
+        if recorded.makes_leaves:
+            what = str(error).partition(". ")[0].partition(": [")[0]
+            raise BadInput(f"PyTorch cannot take the gradient: {what}") from error
+        leaves = tuple(v for v in recorded.values if v.leaf and v.requires)
+        raise NoDerivative(leaves, error) from error
+    for value, grad in zip(lost, found[len(known) :], strict=True):
+        if grad is not None and largest(grad) > 0:
+            raise BadInput(
+                f"{value.hint or 'a leaf'} has a gradient that no line accounts for",
+                hint="write that part in plain torch, a line a step, nothing through .data",
+            )
+    return {name: grad for name, grad in zip(known, found, strict=False) if grad is not None}
 
 
 class Proof:

@@ -71,7 +71,8 @@ class Value:
         """Take a tensor of the user's, with its place in their graph, as what this value is."""
         self.tensor = tensor
         self.requires = tensor.requires_grad
-        self.edge = get_gradient_edge(tensor) if tensor.requires_grad else None
+        with torch.enable_grad():  # the edge of a view of a leaf is made when it is asked for
+            self.edge = get_gradient_edge(tensor) if tensor.requires_grad else None
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ def trace(
     Raises:
         BadInput: the forward pass cannot be traced; the message says which line and why.
     """
-    with buffers_restored(forward):
-        recorder, output = recorded(forward, args, kwargs, wrt)
-        return finish(recorder, output, upstream)
+    return recorded(forward, args, kwargs, wrt, upstream)[0]
 
 
 def trace_telling(
@@ -52,9 +50,7 @@ def trace_telling(
 ) -> tuple[Trace, bool, tuple[Look, ...]]:
     """Trace a forward pass; tell whether other values give the same program, and what looked."""
     watching = Watching()
-    with buffers_restored(forward):
-        recorder, output = recorded(forward, args, kwargs, wrt, watching)
-        found = finish(recorder, output)
+    found, recorder = recorded(forward, args, kwargs, wrt, watching=watching)
     blind = not watching.seen and not recorder.reads
     return found, blind, tuple(recorder.reads)
 
@@ -64,15 +60,18 @@ def recorded(
     args: Any,
     kwargs: Any,
     wrt: Iterable[str] | None,
+    upstream: torch.Tensor | None = None,
     watching: Watching | None = None,
-) -> tuple[Recorder, Value]:
-    """Run a forward pass on copies of its tensors; return what was recorded, and the output."""
+) -> tuple[Trace, Recorder]:
+    """Trace a forward pass on copies of its tensors."""
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
     named = name_arguments(target, args, kwargs)
     wanted = wanted_leaves(named, forward, wrt)
     while True:
         try:
-            return record_once(forward, args, kwargs, named, wanted, watching)
+            with buffers_restored(forward):
+                recorder, output = record_once(forward, args, kwargs, named, wanted, watching)
+                return finish(recorder, output, upstream), recorder
         except NoDerivative as error:  # class weights, or what is read as NumPy
             marked = {n for n, t in named.items() if t.requires_grad}
             unasked = {v.hint for v in error.leaves} & set(named) - marked
@@ -295,7 +294,7 @@ def finish(
         assembly = Assembly(recorder, output, setup_is_input)
         program, values = assembly.program()
         with threads_for(value.tensor for value in values.values()):
-            truth = graph_gradients(output, values, start)
+            truth = graph_gradients(output, values, start, recorder)
             proof = Proof(program, values, truth, recorder.notes).run(start)
         program = respelled(program, proof)
         draws, updates = assembly.draws(program, values), assembly.updates(values)

@@ -148,6 +148,11 @@ def renewed(tape: Tape, tensor: torch.Tensor, stale: Stale, frame: FrameType | N
     """
     del tape.stale[id(tensor)]
     value = tape.current[id(tensor)]
+    if value.op is None and value.requires:  # a leaf that got other values, through its .data
+        if id(value) in tape.read:
+            raise view_written(stale, frame)
+        value.snapshot, value.written = None, False
+        return
     result = tensor
     for writer in stale.writers:
         if writer.tensor.dtype != tensor.dtype:
@@ -216,9 +221,10 @@ def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
 def states_before(called: Called) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return copies of what a call may change without saying so in its name."""
     found = []
-    for word, place in zip(
-        ("running_mean", "running_var"), STATES.get(called.name, ()), strict=False
-    ):
+    places = STATES.get(called.name, ())
+    if called.func in (torch.batch_norm, torch.instance_norm):
+        places = (3, 4)
+    for word, place in zip(("running_mean", "running_var"), places, strict=False):
         given = called.args[place] if place < len(called.args) else called.kwargs.get(word)
         if isinstance(given, torch.Tensor):
             found.append((given, given.clone()))
