@@ -1,5 +1,8 @@
 """What a step cannot do as eager PyTorch does it: refused with the line, or eager with the reason."""
 
+import pkgutil
+import time
+
 import pytest
 import torch
 
@@ -114,3 +117,54 @@ def test_one_tensor_read_twice_by_an_op_without_a_rule(text):
         own.data -= gradient
         m.step()
         torch.testing.assert_close(x, own.detach())
+
+
+def product(x, w):
+    return (x @ w).tanh().sum()
+
+
+def trained_eagerly(**options):
+    """Compile with a reason to run eagerly; return the note, once a step equals autograd's."""
+    x, w = torch.randn(4, 3), torch.randn(3, 2)
+    own = w.clone().requires_grad_()
+    with pytest.warns(UserWarning, match="runs in eager PyTorch"):
+        m = hg.compile(product, x, w, wrt=["w"], optimizer=hg.nn.SGD(0.1), **options)
+    assert m.backend == "eager"
+    (gradient,) = torch.autograd.grad(product(x, own), own)
+    m.step()
+    torch.testing.assert_close(w, own.detach() - 0.1 * gradient)
+    return m.note
+
+
+@pytest.mark.parametrize("part", ["tree.walk", "groups.in_order", "calls.Lowering.lowered"])
+def test_what_takes_too_long_is_given_up(part, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    where, _, name = f"handgrad.native.lower.{part}".rpartition(".")
+    target = pkgutil.resolve_name(f"{where}.{name}")
+
+    def slow(*args, **named):
+        time.sleep(0.3)
+        return target(*args, **named)
+
+    monkeypatch.setattr(f"{where}.{name}", slow)
+    assert "not made within 0.2 seconds" in trained_eagerly(seconds=0.2)
+
+
+def test_a_compiler_that_takes_too_long_is_given_up(monkeypatch, tmp_path):
+    fake = tmp_path / "cc"
+    fake.write_text("#!/bin/sh\nexec sleep 30\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("CC", str(fake))
+    begun = time.perf_counter()
+    assert "timed out" in trained_eagerly(seconds=1.0)
+    assert time.perf_counter() - begun < 20
+
+
+def test_whatever_goes_wrong_in_making_code_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def broken(*_):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("handgrad.native.making.write_unit", broken)
+    assert "went wrong (ZeroDivisionError: by nothing)" in trained_eagerly()

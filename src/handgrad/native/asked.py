@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from handgrad.native import starts
+from handgrad.native.lower.budget import SECONDS
 from handgrad.nn.optimisers import Optimiser
 from handgrad.trace.arguments import name_arguments
 
@@ -23,6 +24,7 @@ class Asked:
         clip: the greatest norm that all gradients together may have.
         simplified: whether the backward pass is cut short first; None where it has few lines.
         freeze_values: numbers and branches that are taken from tensors stay as they were traced.
+        seconds: how long making native code may take.
     """
 
     forward: Callable[..., Any] | torch.nn.Module
@@ -33,6 +35,7 @@ class Asked:
     clip: float | None
     simplified: bool | None
     freeze_values: bool = False
+    seconds: float = SECONDS
 
     @property
     def key(self) -> str:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +17,13 @@ from handgrad.native.asked import Asked, parameters_of, tensors_of
 from handgrad.native.bind import Bound, check
 from handgrad.native.build import Library, build
 from handgrad.native.compilers import CannotBuild
-from handgrad.native.engines import Eager, Native
-from handgrad.native.forms import CTYPES, Form, Unit, slot
+from handgrad.native.engines import Draws, Eager, Native
+from handgrad.native.forms import Form, Unit
 from handgrad.native.labels import refuse_outside
+from handgrad.native.lower.budget import SECONDS, CannotLower, budget
 from handgrad.native.plans import Plan
 from handgrad.native.starts import Start
+from handgrad.native.tensors import forms_of, working
 from handgrad.nn.optimisers import SGD, Optimiser
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def compile(
     wrt: Iterable[str] | None = None,
     simplified: bool | None = None,
     freeze_values: bool = False,
+    seconds: float = SECONDS,
     **kwargs: Any,
 ) -> Compiled:
     """Compile a training step: forward pass, derived backward pass and update.
@@ -57,6 +59,7 @@ def compile(
             where it has few lines.
         freeze_values: keep, for every step, the numbers and branches that the forward pass takes
             from its tensors in this call: `.item()`, `if x.sum() > 0`.
+        seconds: how long making native code may take; past that, the step is eager.
         **kwargs: more arguments.
 
     Raises:
@@ -66,7 +69,7 @@ def compile(
     given = tensors_of(forward, args, kwargs)
     wanted = list(wrt) if wrt is not None else parameters_of(forward, given)
     options = (optimizer or SGD(), clip_norm, simplified, freeze_values)
-    asked = Asked(forward, args, kwargs, wanted, *options)
+    asked = Asked(forward, args, kwargs, wanted, *options, seconds)
     key = asked.key
     start = starts.load(key, given)
     return (start and again(asked, start, given)) or first(asked, key, given)
@@ -128,8 +131,11 @@ def first(asked: Asked, key: str, given: Mapping[str, Tensor]) -> Compiled:
     leaves = making.trained(traced)
     plan = making.key_of(traced, leaves, rule, asked.simplified)
     note = frozen.note(looks)
-    made = from_trace(traced, ours, rule, lines, leaves=leaves, note=note, key=plan)
-    if blind and made.unit is not None and ours.keys() >= made.inputs.keys():
+    made = from_trace(
+        traced, ours, rule, lines, leaves=leaves, note=note, key=plan, seconds=asked.seconds
+    )
+    once = not (traced.draws or traced.updates)  # a start tells neither
+    if blind and once and made.unit is not None and ours.keys() >= made.inputs.keys():
         inputs = {name: origins[name] for name in made.inputs}
         starts.keep(key, Start(plan, inputs, made.leaves), given)
     return made
@@ -159,6 +165,7 @@ def from_trace(
     note: str = "",
     warn: bool = True,
     key: str = "",
+    seconds: float = SECONDS,
 ) -> Compiled:
     """Compile a forward pass with the backward pass that is made when it is needed.
 
@@ -171,27 +178,38 @@ def from_trace(
         note: what a person should know whatever the engine is.
         warn: tell in a warning where native code cannot be.
         key: what was made of an equal program is kept under it; empty where nothing is.
+        seconds: how long making native code may take.
     """
     from handgrad.native import making
-    from handgrad.native.lower.calls import CannotLower
+    from handgrad.native.drawing import drawing
 
     leaves, lines = making.leaves_of(traced) if leaves is None else leaves, cache(make)
-    inputs = {
-        n.name: given[n.name] if n.name in given else traced.values[n.name].contiguous()
-        for n in traced.program.inputs
-    }
+    inputs = inputs_of(traced, given)
     tensors = working(inputs, leaves, rule.optimiser)
     made = (lambda: traced, lines, forms_of(inputs), leaves, rule.optimiser, tensors)
     try:
-        plan = plans.load(key) or making.planned(lines(), leaves, rule, key)
-        library = build(plan.unit.source)
+        draw = drawing(traced)
+        with budget(seconds):
+            plan = plans.load(key) or making.planned(lines(), leaves, rule, key)
+            library = build(plan.unit.source)
     except (CannotLower, CannotBuild) as reason:
         why = f"{reason.message.partition(chr(10))[0]}; this step runs in eager PyTorch"
-        said = told([why, note], warn)
-        return Compiled(*made, Eager(lines(), leaves, rule, dict(tensors)), said)
-    said = told([library.note, note], warn)
-    engine = bound(plan, library, tensors, {*given, *leaves})
-    return Compiled(*made, engine, said, plan.unit, dict(plan.limits))
+        engine, found = Eager(lines(), leaves, rule, dict(tensors)), told([why, note], warn)
+        return Compiled(*made, engine, found, states=states_of(traced))
+    engine = bound(plan, library, tensors, {*given, *leaves}, draw)
+    found = told([library.note, note], warn), plan.unit, dict(plan.limits)
+    return Compiled(*made, engine, *found, states=states_of(traced))
+
+
+def inputs_of(traced: Trace, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a program reads: the tensors that are given, others as they were traced."""
+    names = [name.name for name in traced.program.inputs]
+    return {n: given[n] if n in given else traced.values[n].contiguous() for n in names}
+
+
+def states_of(traced: Trace) -> tuple[str, ...]:
+    """Return the names of the inputs that a step changes or draws by itself."""
+    return (*traced.updates, *traced.draws)
 
 
 def told(notes: Iterable[str], warn: bool) -> str:
@@ -202,64 +220,18 @@ def told(notes: Iterable[str], warn: bool) -> str:
     return text
 
 
-def bound(plan: Plan, library: Library, tensors: Mapping[str, Tensor], theirs: set[str]) -> Native:
+def bound(
+    plan: Plan,
+    library: Library,
+    tensors: Mapping[str, Tensor],
+    theirs: set[str],
+    draw: Draws | None = None,
+) -> Native:
     """Return native code on tensors: on the caller's own as they are, on others laid out anew."""
-    engine = Native(Bound(plan.unit, library, plan.inputs))
+    engine = Native(Bound(plan.unit, library, plan.inputs), draw)
     for name, tensor in {**tensors, **plan.constants}.items():
         engine.bind(name, tensor if name in theirs else tensor.contiguous())
     return engine
-
-
-def working(
-    inputs: Mapping[str, Tensor], leaves: tuple[str, ...], optimiser: Optimiser
-) -> dict[str, Tensor]:
-    """Return the tensors that a step works on, by name, with what the optimiser keeps."""
-    tensors = dict(inputs)
-    for name in leaves:
-        refuse_parameter(name, tensors[name])
-        for memory in optimiser.memory:
-            tensors[slot(name, memory)] = torch.zeros_like(tensors[name], requires_grad=False)
-    refuse_shared({name: tensors[name] for name in leaves})
-    return tensors
-
-
-def forms_of(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
-    """Return the shapes and types of tensors by name."""
-    return {n: Form(tuple(t.shape), CTYPES.get(t.dtype, str(t.dtype))) for n, t in tensors.items()}
-
-
-def refuse_parameter(name: str, tensor: Tensor) -> None:
-    """Refuse a parameter that cannot be changed where it stands.
-
-    Raises:
-        BadInput: its dtype, device or layout does not allow that.
-    """
-    if tensor.dtype not in (torch.float32, torch.float64):
-        short = str(tensor.dtype).removeprefix("torch.")
-        raise BadInput(
-            f"{name} is {short}; a step trains float32 and float64 parameters",
-            hint=f"pass {name}.float()",
-        )
-    check(name, tensor, Form(tuple(tensor.shape), CTYPES[tensor.dtype]))
-
-
-def refuse_shared(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse parameters that share memory.
-
-    Raises:
-        BadInput: two of them do.
-    """
-    spans = sorted(
-        (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size(), name)
-        for name, t in tensors.items()
-        if t.numel()
-    )
-    for (_, end, one), (start, _, other) in pairwise(spans):
-        if start < end:
-            raise BadInput(
-                f"{one} and {other} share memory, and each would be updated",
-                hint=f"pass {other}.clone(), or the same tensor under one name",
-            )
 
 
 @dataclass
@@ -277,6 +249,7 @@ class Compiled:
         unit: the C code; None where there is none.
         limits: for inputs that are indices, how many entries they number.
         done: how many steps were done.
+        states: the names of the inputs that a step changes or draws by itself.
     """
 
     traced: Callable[[], Trace]
@@ -290,6 +263,7 @@ class Compiled:
     unit: Unit | None = None
     limits: dict[str, int] = field(default_factory=dict[str, int])
     done: int = 0
+    states: tuple[str, ...] = ()
 
     @property
     def trace(self) -> Trace:
@@ -322,8 +296,9 @@ class Compiled:
 
     @property
     def batch_names(self) -> tuple[str, ...]:
-        """Return the names of the tensors that a step is given: all but the parameters."""
-        return tuple(name for name in self.inputs if name not in self.leaves)
+        """Return the names of the tensors that a step is given: not what it changes itself."""
+        own = {*self.leaves, *self.states}
+        return tuple(name for name in self.inputs if name not in own)
 
     def step(self, *batch: Tensor, lr: float | None = None, **named: Tensor) -> Tensor:
         """Do one step and return its loss [].

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from handgrad.errors import BadInput
+from handgrad.native.lower.budget import left
 
 FLAGS = (
     "-std=gnu11",
@@ -80,7 +81,12 @@ def run_compiler(compiler: Compiler, flags: tuple[str, ...], source: Path, targe
     command = [*compiler.command, *flags, str(source), "-o", str(target), "-lm"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=SECONDS, errors="replace"
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=max(min(SECONDS, left()), 0.1),
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotBuild(f"the C compiler did not run: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from handgrad.native.lower.update import Rule
 
 Rows = Mapping[str, Tensor]
+Draws = Callable[[Mapping[str, Tensor]], None]
 FIRST = 16  # steps of the first block
 
 
@@ -27,20 +28,27 @@ class Native:
     """Steps by a compiled function.
 
     Attributes:
+        draw: draws anew what a step reads of random numbers; None where it reads none.
+        given: every tensor that was bound, those that only a draw reads too.
         pace: how many steps a block of a run has.
     """
 
     bound: Bound
+    draw: Draws | None = None
+    given: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     batches: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     pace: int = FIRST
 
     def bind(self, name: str, tensor: Tensor) -> None:
         """Give an input its tensor."""
         self.bound.bind(name, tensor)
+        self.given[name] = tensor
 
     def step(self, numbers: Mapping[str, float]) -> Tensor | None:
         """Do a step on what is bound; None if the loss is no finite number."""
         self.bound.set(numbers)
+        if self.draw is not None:
+            self.draw(self.given)
         bad = self.bound.run()
         return None if bad else self.bound.output("loss").clone()
 
@@ -48,6 +56,8 @@ class Native:
         self, data: Rows, rows: Tensor, numbers: list[Mapping[str, float]], losses: Tensor
     ) -> int:
         """Do steps on rows [steps, batch] of the data; return how many had a finite loss."""
+        if self.draw is not None:
+            return self.one_by_one(data, rows, numbers, losses)
         bound, batch = self.bound, rows.shape[1]
         used = [name for name in data if name in bound.unit.slots]
         for name in used:
@@ -77,6 +87,19 @@ class Native:
             ctypes.c_void_p(losses.data_ptr()),
         )
 
+    def one_by_one(
+        self, data: Rows, rows: Tensor, numbers: list[Mapping[str, float]], losses: Tensor
+    ) -> int:
+        """Do steps that draw in between; return how many had a finite loss."""
+        for place, now in enumerate(numbers):
+            for name, whole in data.items():
+                self.bind(name, whole[rows[place]])
+            loss = self.step(now)
+            losses[place] = math.nan if loss is None else loss
+            if loss is None:
+                return place
+        return len(numbers)
+
 
 @dataclass
 class Eager:
@@ -91,7 +114,8 @@ class Eager:
     def __post_init__(self) -> None:
         from handgrad.derive.step import compile_step  # imports much: native code needs none of it
 
-        self.function = compile_step(self.backward, self.leaves).by_name
+        step = compile_step(self.backward, self.leaves)
+        self.function, self.states = step.by_name, step.states
 
     def bind(self, name: str, tensor: Tensor) -> None:
         """Give an input its tensor."""
@@ -100,11 +124,13 @@ class Eager:
     def step(self, numbers: Mapping[str, float]) -> Tensor | None:
         """Do a step on what is bound; None if the loss is no finite number."""
         with torch.no_grad():
-            loss, gradients = self.function(self.tensors)
+            loss, gradients, states = self.function(self.tensors)
             if not math.isfinite(float(loss)):
                 return None
             for name, gradient in zip(self.leaves, self.clipped(gradients), strict=True):
                 self.update(name, gradient, numbers)
+            for name, value in zip(self.states, states, strict=True):
+                self.tensors[name].copy_(value)
         return loss
 
     def clipped(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

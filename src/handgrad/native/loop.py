@@ -31,6 +31,7 @@ class Steps(Protocol):
     tensors: dict[str, Tensor]
     limits: dict[str, int]
     done: int
+    states: tuple[str, ...]
     engine: Any
 
     @property
@@ -184,7 +185,11 @@ class Training:
 
     def kept(self) -> dict[str, Tensor]:
         """Return copies of all that a step changes."""
-        names = [*self.compiled.leaves, *(n for n in self.compiled.tensors if "." in n)]
+        names = [
+            *self.compiled.leaves,
+            *self.compiled.states,
+            *(n for n in self.compiled.tensors if "." in n),
+        ]
         return {name: self.compiled.tensors[name].detach().clone() for name in names}
 
     def do(self, block: Block) -> int:

@@ -10,6 +10,7 @@ from handgrad.errors import BadInput, HandgradError
 from handgrad.ir import Arg, Call, Item, Name, Static
 from handgrad.native import kept, plans
 from handgrad.native.forms import Form
+from handgrad.native.lower.budget import CannotLower
 from handgrad.native.lower.stages import ordered
 from handgrad.native.lower.step import Step, lower_step
 from handgrad.native.lower.tree import walk
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from handgrad.native.asked import Asked
 
 FORMAT = "2"  # changes when what is kept does
+BROKEN = "making native code went wrong"
 SHORT = 80  # backward lines that are simplified unasked
 
 
@@ -75,10 +77,15 @@ def planned(backward: Backward, leaves: tuple[str, ...], rule: Rule, key: str) -
     """Lower and write a step, and keep what was made.
 
     Raises:
-        CannotLower: a line has no native code.
+        CannotLower: a line has no native code, or there is no time left.
     """
-    step = lower_step(backward, leaves, rule)
-    unit = write_unit(step, {"loss": step.output})
+    try:
+        step = lower_step(backward, leaves, rule)
+        unit = write_unit(step, {"loss": step.output})
+    except HandgradError:
+        raise
+    except Exception as error:  # whatever it is, the eager step is right; the note tells it
+        raise CannotLower(f"{BROKEN} ({type(error).__name__}: {error})") from error
     inputs = {name: Form(array.shape, array.ctype) for name, array in step.inputs.items()}
     plan = Plan(unit, inputs, step.constants, bounds_of(step))
     plans.keep(key, plan)
@@ -109,7 +116,7 @@ def key_of(traced: Trace, leaves: tuple[str, ...], rule: Rule, simplified: bool 
     facts += [repr(n) for n in program.inputs]
     facts += [f"{name} {value!r}" for name, value in sorted(program.scalars.items())]
     facts += [f"{traced.upstream.dtype} {traced.upstream.tolist()}", str(traced.given)]
-    for line in program.lines:
+    for line in (*program.lines, *traced.updates.values()):
         facts += [*line.targets, line.text, str(line.differentiable), *spelled(line.expr)]
     text = "\0".join([*facts, program.output])
     # an address or a long tensor does not tell what it stands for

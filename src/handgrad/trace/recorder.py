@@ -212,7 +212,7 @@ class Recorder(TorchFunctionMode):
             return result
         self.record(called, result, generators.moved())
         changed = [t for t, version in versions if t._version != version]
-        if changed:
+        if changed or states:  # torch does not count what it writes into statistics
             record_states(self, called, states, changed)
         return result
 

@@ -221,6 +221,11 @@ def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
 def states_before(called: Called) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return copies of what a call may change without saying so in its name."""
     found = []
+    word, always = (
+        ("use_input_stats", True) if called.name == "instance_norm" else ("training", False)
+    )
+    if not (called.args[5] if len(called.args) > 5 else called.kwargs.get(word, always)):
+        return []  # they are read, not kept
     places = STATES.get(called.name, ())
     if called.func in (torch.batch_norm, torch.instance_norm):
         places = (3, 4)
@@ -249,7 +254,10 @@ def record_states(
     axes = (0, *range(2, x.ndim))
     with Again(tape, apart=True), torch.no_grad():
         for tensor, old in before:
-            tape.current[id(old)] = tape.resolve(tensor)
+            known = tape.resolve(tensor)
+            if known.snapshot is None:
+                known.snapshot = old
+            tape.current[id(old)] = known
             first = tensor is before[0][0] and len(before) == 2
             if called.name == "instance_norm":
                 inside = tuple(range(2, x.ndim))

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.errors import BadInput, NoRule
+from handgrad.errors import BadInput
 from handgrad.index import parse
 from handgrad.ir import Arg, Call, Expr, Item, Name, Static, operands
 from handgrad.native.lower.array import CTYPES, Array, Graph
+from handgrad.native.lower.budget import CannotLower, spend
 from handgrad.native.lower.expr import const
 from handgrad.native.lower.notation import Notation
 from handgrad.native.lower.patterns import EQUALS, PATTERNS
@@ -19,10 +20,6 @@ from handgrad.native.lower.patterns.given import Given
 from handgrad.ops import TABLE
 from handgrad.ops.table import ask
 from handgrad.ops.term import Term, building, to_value
-
-
-class CannotLower(NoRule):
-    """A line has no native code; the eager step does it."""
 
 
 class Lowering:
@@ -58,6 +55,7 @@ class Lowering:
 
     def lowered(self, call: Call) -> Any:
         """Lower one call."""
+        spend()
         refuse_types(call)
         op = call.op
         if all(0 in shape for shape, _ in call.outputs):

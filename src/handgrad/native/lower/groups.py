@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from handgrad.native.lower.array import SIZES, Array, depends
+from handgrad.native.lower.budget import spend
 from handgrad.native.lower.expr import Entry, axes_of, var
 from handgrad.native.lower.order import Before, in_order
 from handgrad.native.lower.stages import Stage
@@ -102,6 +103,7 @@ class Grouping:
 
     def best(self, left: list[Stage]) -> list[Member]:
         """Return the group that saves most, else the first stage that may run."""
+        spend()
         remaining = set(left)
         found: tuple[float, list[Member]] = (0.0, [])
         for place, stage in enumerate(left):

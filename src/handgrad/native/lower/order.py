@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from handgrad.native.lower.array import KEPT, Array
+from handgrad.native.lower.budget import spend
 from handgrad.native.lower.expr import axes_of, make
 from handgrad.native.lower.stages import Stage
 
@@ -47,6 +48,7 @@ def in_order(stages: list[Stage], loss: Array) -> tuple[list[Stage], Before]:
     for stage in [s for s in stages if reads_elsewhere(s)]:
         stages = made_apart(stages, stage)
     while True:
+        spend()
         before = dependencies(stages, loss)
         found, left = placed(stages, before)
         if not left:

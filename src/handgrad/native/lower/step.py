@@ -11,9 +11,9 @@ import torch
 from handgrad.derive import Backward
 from handgrad.derive.backward import names_by_value
 from handgrad.ir import Call, Line
-from handgrad.native.lower.array import CTYPES, Array, Graph
+from handgrad.native.lower.array import CTYPES, KEPT, Array, Graph
 from handgrad.native.lower.calls import CannotLower, Lowering, types
-from handgrad.native.lower.expr import const
+from handgrad.native.lower.expr import axes_of, cast, const
 
 Update = Callable[[Graph, Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 
@@ -59,16 +59,32 @@ def lower_step(backward: Backward, leaves: tuple[str, ...], update: Update | Non
         lowering.names[name] = graph.input(name, shape, ctype)
     lowering.names[backward.start] = upstream(graph, trace.upstream)
     lines = [*trace.lines, *(each.line for each in backward.lines)]
+    changed = trace.updates.values()
     wanted = [trace.output, *("d" + name for name in leaves)]
+    wanted += [name for line in changed for name in names_by_value(line.expr)]
     for line in needed(lines, wanted):
         lower_line(lowering, line)
     gradients = {name: lowering.names["d" + name] for name in leaves}
-    updates: Mapping[str, Array] = {}
+    updates: dict[str, Array] = {}
     if update is not None:
+        updates = {line.target: changed_state(lowering, line) for line in changed}
         graph.line = "the update"
-        updates = update(graph, lowering.names, gradients)
+        updates |= update(graph, lowering.names, gradients)
     inputs = {a.name: a for a in graph.made.values() if a.kind == "input"}
     return Step(graph, inputs, graph.constants, lowering.names[trace.output], gradients, updates)
+
+
+def changed_state(lowering: Lowering, line: Line) -> Array:
+    """Lower what an input becomes: an array of its own, even where others become the same.
+
+    Raises:
+        CannotLower: an op in it has no native code.
+    """
+    before = lowering.names[line.target]
+    lower_line(lowering, line)
+    after, lowering.names[line.target] = lowering.names[line.target], before
+    body = cast(after.at(axes_of(before.shape)), before.ctype)
+    return Array(before.shape, before.ctype, "map", body, how=KEPT, line=line.text)
 
 
 def upstream(graph: Graph, tensor: torch.Tensor) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from handgrad.native.lower.budget import spend
 from handgrad.native.lower.expr import (
     COMPARES,
     Entry,
@@ -30,6 +31,7 @@ def parts(entry: Entry) -> Iterator[Entry]:
 
 def walk(entry: Entry) -> Iterator[Entry]:
     """Yield every distinct node, operands first."""
+    spend()
     seen: set[Entry] = set()
     stack = [(entry, False)]
     while stack:

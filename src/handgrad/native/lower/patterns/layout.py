@@ -36,6 +36,12 @@ def moved(given: Given) -> Any:
     return read_at(given, x, found)
 
 
+def same(given: Given) -> Array:
+    """Lower what gives its only operand as it is."""
+    (x,) = given.values.values()
+    return given.map(x.at)
+
+
 def read_at(given: Given, x: Array, positions: torch.Tensor) -> Array:
     """Return the array of x's entries at these positions in row-major order."""
     shape = tuple(positions.shape)
@@ -195,6 +201,7 @@ MOVING_TEXT = (
 )
 MOVING = MOVING_TEXT.split()
 LAYOUT = dict.fromkeys(MOVING, moved) | {
+    "torch.Tensor.detach": same,  # it has no row: no gradient passes
     "cat": joined,
     "stack": stacked,
     "pad": padded,
