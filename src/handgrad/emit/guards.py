@@ -56,6 +56,13 @@ def of_one(axes: Iterable[Axis]) -> tuple[Guard, ...]:
     return (Guard(" or ".join(known), f"{WRITTEN_FOR} no {known[0]}"),)
 
 
+def of_multiples(axes: Iterable[Axis], step: int) -> tuple[Guard, ...]:
+    """Return the guard of axes whose sizes are multiples of a number."""
+    known = [f"{w}.shape[{k}] % {step}" for w, k in axes if k != NUMBER]
+    test = " or ".join(f"{text} != 0" for text in known)
+    return (Guard(test, f"{WRITTEN_FOR} {listed([f'{text} == 0' for text in known])}"),)
+
+
 def of_shapes(shapes: Mapping[str, tuple[int, ...]], why: str) -> tuple[Guard, ...]:
     """Return the guard of whole shapes."""
     told = [f"{name} {list(shape)}" for name, shape in shapes.items()]
@@ -76,8 +83,10 @@ def reason(trace: Trace, other: Trace | None) -> str:
         return "its lines are for this size alone"
     for mine, theirs in zip_longest(trace.lines, other.lines):
         if mine is None or theirs is None or spelled(mine) != spelled(theirs):
-            line = mine or theirs
-            return told(line, len(trace.lines) != len(other.lines))
+            both = [line for line in (mine, theirs) if line is not None]
+            inside = (line for line in both if line.span and nest(line.span.file, line.span.line))
+            more = len(trace.lines) != len(other.lines)
+            return told(next(inside, both[0]) if more else both[0], more)
     return "its gradients are summed and reshaped as at this size"
 
 

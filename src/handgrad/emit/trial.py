@@ -77,6 +77,9 @@ class Trial:
             if self.pair.agree(setting.given) and wrong <= {1}:
                 free.append(setting)
                 found += guards.of_one(now) if wrong else ()
+            elif (step := self.step(setting)) is not None:
+                free.append(step[1])
+                found += guards.of_multiples(now, step[0])
             else:
                 found += guards.of_axes(now, guards.reason(self.trace, self.retrace(setting)))
         stuck = dict.fromkeys(self.settings.stuck, 0)
@@ -113,6 +116,22 @@ class Trial:
                 given = resized(values, dict.fromkeys(now, size))
                 if self.runs(given):
                     yield size, given
+
+    def step(self, setting: Setting) -> tuple[int, Setting] | None:
+        """Return the least number whose multiples are right as sizes, and one of them.
+
+        `x[:, : d // 2] * x[:, d // 2 :]` runs for `d == 3` too, but there it stretches one half.
+        """
+        sizes = {at(self.pair.values, axis) for axis in setting.sizes}
+        now = sizes.pop()
+        for step in range(2, now + 1) if not sizes else ():
+            if now % step == 0:
+                tries = [dict.fromkeys(setting.sizes, step * k) for k in (1, 2, 3, 5)]
+                made = [Setting(resized(self.pair.values, each), each) for each in tries]
+                taken = [each for each in made if self.runs(each.given)]
+                if len(taken) > 2 and all(self.pair.agree(each.given) for each in taken):
+                    return step, taken[-1]
+        return None
 
     def runs(self, given: Mapping[str, Any]) -> bool:
         """Tell whether the forward pass takes some arguments."""
