@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -127,7 +127,7 @@ class Comparison:
         program = self.trace.program
         values = [tensors.get(n.name, self.trace.values[n.name]) for n in program.inputs]
         numbers = {**program.scalars, **self.numbers(key_of(given), Held(given))}
-        return Written.apply(
+        return cast(Any, Written).apply(
             self.written, self.trace, [numbers[n] for n in program.scalars], *values
         )
 

@@ -155,7 +155,7 @@ class Trial:
             wide = dtype in (torch.float64, torch.float32)  # gradients may cancel to rounding
             if self.runs(given) and not self.pair.equal(given, 1e-2, grads=wide):
                 test = " or ".join(f"{self.names[w]}.dtype != {now}" for w in floats)
-                told = f"{WRITTEN_FOR} {now}: the forward pass asks for the dtype"
+                told = f"{WRITTEN_FOR} {now}: its lines are for that dtype"
                 yield Guard(test, told)
                 return
 
