@@ -289,7 +289,7 @@ def banded_mask(x, window):
     T = x.size(1)
     i = torch.arange(T)
     near = (i[:, None] - i[None, :]).abs() <= window
-    return (x @ x.mT).masked_fill(~near, -1e9).softmax(-1) @ x
+    return (x @ x.mT).masked_fill(~near, float("-inf")).softmax(-1) @ x
 
 
 @case(lambda N, D: (r(N, D),), 3, 4)

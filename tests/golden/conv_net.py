@@ -1,6 +1,6 @@
 """Forward and backward pass of conv_net, line by line.
 
-Written by handgrad; every gradient was compared with autograd's.
+Written by handgrad; every gradient was compared with autograd's, at two sets of sizes.
 """
 
 import torch
@@ -8,6 +8,16 @@ import torch.nn.functional as F
 
 
 def forward(x, y, conv1_weight, conv1_bias, conv2_weight, conv2_bias, fc1_weight, fc1_bias, fc2_weight, fc2_bias):
+    if x.ndim != 4 or y.ndim != 1:
+        raise ValueError('this file was written for x.ndim == 4 and y.ndim == 1')
+    if x.shape[1] != 1:
+        raise ValueError('this file was written for x.shape[1] == 1: no other size was found that the forward pass takes')
+    if (
+        [t.shape for t in (conv1_weight, conv1_bias, conv2_weight, conv2_bias, fc1_weight,
+        fc1_bias, fc2_weight, fc2_bias)] != [(3, 1, 3, 3), (3,), (5, 3, 3, 3), (5,), (11,
+        30), (11,), (7, 11), (7,)]
+    ):
+        raise ValueError('this file was written for conv1_weight [3, 1, 3, 3], conv1_bias [3], conv2_weight [5, 3, 3, 3] and 5 more: they are no arguments of the forward pass')
     x_1 = F.relu(F.conv2d(x, conv1_weight, bias=conv1_bias))  # [2, 3, 12, 8]
     x_2 = F.max_pool2d(x_1, 2)  # [2, 3, 6, 4]
     x_3 = F.relu(F.conv2d(x_2, conv2_weight, bias=conv2_bias, padding=(1, 1)))  # [2, 5, 6, 4]

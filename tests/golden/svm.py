@@ -1,12 +1,14 @@
 """Forward and backward pass of svm, line by line.
 
-Written by handgrad; every gradient was compared with autograd's.
+Written by handgrad; every gradient was compared with autograd's, at the traced sizes alone.
 """
 
 import torch
 
 
 def forward(X, y, W, num_train, reg):
+    if X.shape != (11, 7) or y.shape != (11,) or W.shape != (7, 5):
+        raise ValueError("this file was written for X [11, 7], y [11] and W [7, 5]: a file's top level runs at its own sizes alone")
     scores = X @ W  # [11, 5]
     correct_class_scores = scores.gather(1, y.view(-1, 1))  # [11, 1]
     margins = (scores - correct_class_scores + 1).clamp(min=0)  # [11, 5]

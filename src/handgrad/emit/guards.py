@@ -7,12 +7,14 @@ import linecache
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from handgrad.emit.resize import NUMBER, Axis
 from handgrad.ir import Line
 from handgrad.spell import spell
 from handgrad.trace import Trace
 
+FEW = 3  # what is written out one by one
 LOOPS = (ast.For, ast.While)
 NESTS = (*LOOPS, ast.If)
 WRITTEN_FOR = "this Function was written for"
@@ -28,17 +30,24 @@ class Guard:
 
 def of_ranks(ranks: Mapping[str, int]) -> tuple[Guard, ...]:
     """Return the guard of how many axes each tensor has."""
-    test = " or ".join(f"{name}.ndim != {ndim}" for name, ndim in ranks.items())
     told = [f"{name}.ndim == {ndim}" for name, ndim in ranks.items()]
+    test = unequal(ranks, "{}.ndim", "t.ndim")
     return (Guard(test, f"{WRITTEN_FOR} {listed(told)}"),) if ranks else ()
 
 
 def of_axes(axes: Mapping[Axis, int], why: str) -> tuple[Guard, ...]:
     """Return the guard of the sizes of some axes."""
     known = {f"{w}.shape[{k}]": size for (w, k), size in axes.items() if k != NUMBER}
-    test = " or ".join(f"{text} != {size}" for text, size in known.items())
     told = [f"{text} == {size}" for text, size in known.items()]
+    test = unequal(known, "{}", "t")
     return (Guard(test, f"{WRITTEN_FOR} {listed(told)}: {why}"),) if known else ()
+
+
+def unequal(values: Mapping[str, Any], alone: str, each: str) -> str:
+    """Return the test whether any of some texts is not what it was."""
+    if len(values) <= FEW:
+        return " or ".join(f"{alone.format(text)} != {value}" for text, value in values.items())
+    return f"[{each} for t in ({', '.join(values)})] != {list(values.values())}"
 
 
 def of_one(axes: Iterable[Axis]) -> tuple[Guard, ...]:
@@ -47,16 +56,24 @@ def of_one(axes: Iterable[Axis]) -> tuple[Guard, ...]:
     return (Guard(" or ".join(known), f"{WRITTEN_FOR} no {known[0]}"),)
 
 
+def of_multiples(axes: Iterable[Axis], step: int) -> tuple[Guard, ...]:
+    """Return the guard of axes whose sizes are multiples of a number."""
+    known = [f"{w}.shape[{k}] % {step}" for w, k in axes if k != NUMBER]
+    test = " or ".join(f"{text} != 0" for text in known)
+    return (Guard(test, f"{WRITTEN_FOR} {listed([f'{text} == 0' for text in known])}"),)
+
+
 def of_shapes(shapes: Mapping[str, tuple[int, ...]], why: str) -> tuple[Guard, ...]:
     """Return the guard of whole shapes."""
-    test = " or ".join(f"{name}.shape != {shape}" for name, shape in shapes.items())
     told = [f"{name} {list(shape)}" for name, shape in shapes.items()]
-    words = listed(told) if len(told) < 5 else "tensors of the shapes that it was traced with"
-    return (Guard(test, f"{WRITTEN_FOR} {words}: {why}"),) if shapes else ()
+    test = unequal(shapes, "{}.shape", "t.shape")
+    return (Guard(test, f"{WRITTEN_FOR} {listed(told)}: {why}"),) if shapes else ()
 
 
 def listed(words: list[str]) -> str:
-    """Return words as a list in a sentence."""
+    """Return words as a list in a sentence, the first of them if they are many."""
+    if len(words) > FEW + 1:
+        words = [*words[:FEW], f"{len(words) - FEW} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -66,8 +83,10 @@ def reason(trace: Trace, other: Trace | None) -> str:
         return "its lines are for this size alone"
     for mine, theirs in zip_longest(trace.lines, other.lines):
         if mine is None or theirs is None or spelled(mine) != spelled(theirs):
-            line = mine or theirs
-            return told(line, len(trace.lines) != len(other.lines))
+            both = [line for line in (mine, theirs) if line is not None]
+            inside = (line for line in both if line.span and nest(line.span.file, line.span.line))
+            more = len(trace.lines) != len(other.lines)
+            return told(next(inside, both[0]) if more else both[0], more)
     return "its gradients are summed and reshaped as at this size"
 
 

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Iterator
 
 from handgrad.derive import Backward, BackwardLine
 from handgrad.derive.backward import names_in_text
+from handgrad.emit.guards import Guard
+from handgrad.emit.proof import Proof, prove
 from handgrad.ir import Call, Expr, Line, walk
 from handgrad.spell import spell
 from handgrad.trace import Trace
 
 WIDTH = 100
+COMPARED = (
+    "Written by handgrad; every gradient was compared with autograd's, at the traced sizes alone."
+)
+PROVED = "Written by handgrad; every gradient was compared with autograd's, at two sets of sizes."
 
 
 def listing(backward: Backward) -> str:
@@ -60,19 +66,22 @@ def summands(expr: Expr) -> Iterator[Expr]:
 
 def module(backward: Backward, title: str = "") -> str:
     """Return a whole file that needs only torch: forward pass, residuals, backward pass."""
-    parts = [docstring(backward, title), imports(backward), forward_text(backward)]
-    parts.append(backward_text(backward))
-    return "\n\n\n".join(["\n\n".join(parts[:2]), *parts[2:]]) + "\n"
+    bare = "\n\n\n".join([imports(backward), forward_text(backward), backward_text(backward)])
+    proof = prove(backward, bare)
+    head = docstring(backward, title, proof) + "\n\n" + imports(backward)
+    return "\n\n\n".join([head, forward_text(backward, proof), backward_text(backward)]) + "\n"
 
 
-def docstring(backward: Backward, title: str) -> str:
+def docstring(backward: Backward, title: str, proof: Proof) -> str:
     """Return the file's first lines."""
     marked = "".join(
         f"\n{name} has no rule: torch.autograd.functional.vjp leaves its line to autograd."
         for name in dict.fromkeys(name for name, _ in backward.opaque)
     )
     first = f"Forward and backward pass{' of ' + title if title else ''}, line by line."
-    body = f"{first}\n\nWritten by handgrad; every gradient was compared with autograd's.{marked}"
+    said = PROVED if proof.proved else COMPARED
+    said += f"\nIts lines are for {', '.join(proof.fixed)}." if proof.fixed else ""
+    body = f"{first}\n\n{said}{marked}"
     return f'"""{body}\n"""'
 
 
@@ -83,11 +92,12 @@ def imports(backward: Backward) -> str:
     return "import torch" + ("\nimport torch.nn.functional as F" if uses_functional else "")
 
 
-def forward_text(backward: Backward) -> str:
+def forward_text(backward: Backward, proof: Proof | None = None) -> str:
     """Return the forward pass as a function that also returns the residuals."""
     trace = backward.trace
     names = [*(n.name for n in trace.program.inputs), *trace.program.scalars]
-    body = [shaped(line, trace) for line in trace.lines]
+    body = [line for guard in (proof.guards if proof else ()) for line in checked(guard, "file")]
+    body += [shaped(line, trace) for line in trace.lines]
     body.append(f"saved = {tupled(saved(backward))}")
     body.append(f"return {trace.output}, saved")
     head = signature("forward", names)
@@ -115,6 +125,15 @@ def shaped(line: Line, trace: Trace) -> str:
     """Return a forward line with the shape of what it makes."""
     shapes = ", ".join(str(list(trace.values[target].shape)) for target in line.targets)
     return f"{line.text}  # {shapes}"
+
+
+def checked(guard: Guard, what: str = "Function") -> Iterator[str]:
+    """Yield the lines that refuse arguments which a text is not written for."""
+    words = guard.words.replace("Function", what, 1)
+    long = len(guard.test) > WIDTH - 16
+    test = textwrap.fill(guard.test, WIDTH - 12, initial_indent="    ", subsequent_indent="    ")
+    yield f"if (\n{test}\n):" if long else f"if {guard.test}:"
+    yield f"    raise ValueError({words!r})"
 
 
 def tupled(names: Iterable[str]) -> str:

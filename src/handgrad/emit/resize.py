@@ -16,8 +16,8 @@ Axis = tuple[str, int]
 """A parameter and one of its axes; NUMBER for a whole number that may be a size."""
 
 NUMBER = -1
-PRIMES = (5, 7, 11, 13, 3, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-TRIES = 6  # primes to try for a group of axes, before multiples of its size
+PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+TRIES = 3  # larger and smaller primes to try for a group of axes, before multiples of its size
 BUDGET = 5.0  # seconds for the search
 LARGEST = 30_000_000  # entries of all values; a larger forward pass is not called again
 
@@ -135,20 +135,26 @@ class Search:
         """Yield the changes of sizes to try for a group: alone, then with other groups."""
         now = self.size(group[0])
         fresh = [p for p in PRIMES if p not in self.used]
-        near = [p for p in fresh if p > now][:TRIES] if now < PRIMES[-1] else []
-        sizes = [*near, *[p for p in fresh if p < now][: TRIES - len(near)]]
-        for size in [*sizes, *(k * now for k in (3, 2))]:
+        more, less = (sorted(p for p in fresh if (p > now) == up) for up in (True, False))
+        sizes = [*more[:TRIES], *less[: -TRIES - 1 : -1]]
+        near = (size for size in (now + 1, now - 1) if size > 1 and size not in sizes)
+        for size in [*sizes, 3 * now, 2 * now, *near]:
             yield dict.fromkeys(group, size)
         same = [g for g in self.others if g != group and self.size(g[0]) == now]
         for others in [*([g] for g in same), *([same] if len(same) > 1 else [])]:
             axes = [*group, *(axis for other in others for axis in other)]
             for size in [*sizes[:3], 3 * now, 2 * now]:
                 yield dict.fromkeys(axes, size)
-        for other in self.others if now > 1 else ():
-            more = self.size(other[0])
-            if more != now and more > 1 and (more % now == 0 or now % more == 0):
-                for k in (3, 2):
-                    yield dict.fromkeys(group, k * now) | dict.fromkeys(other, k * more)
+        related = [g for g in self.others if g != group and self.is_related(g, now)]
+        for others in [*([g] for g in related), related]:
+            for k in (3, 2):
+                axes = (axis for other in others for axis in other)
+                yield dict.fromkeys(group, k * now) | {a: k * self.size(a) for a in axes}
+
+    def is_related(self, group: tuple[Axis, ...], now: int) -> bool:
+        """Tell whether the size of a group is a multiple of another size, or divides it."""
+        size = self.size(group[0])
+        return min(size, now) > 1 and max(size, now) % min(size, now) == 0
 
     def tried(self, sizes: Mapping[Axis, int]) -> Setting | None:
         """Return the arguments with other sizes if the forward pass takes them."""

@@ -12,14 +12,10 @@ from torch.autograd.function import BackwardCFunction
 
 from handgrad.emit.body import Body, Row
 from handgrad.emit.parameters import Signature
-from handgrad.emit.pytorch import WIDTH, one_line
+from handgrad.emit.pytorch import COMPARED, PROVED, WIDTH, checked, one_line
 from handgrad.trace import Trace
 
 INDENT = "    "
-COMPARED = (
-    "Written by handgrad; every gradient was compared with autograd's, at the traced sizes alone."
-)
-PROVED = "Written by handgrad; every gradient was compared with autograd's, at two sets of sizes."
 
 
 def class_name(name: str) -> str:
@@ -134,9 +130,7 @@ class Writer:
                 words = f"this backward pass is right for {parameter.name}={parameter.must} alone"
                 yield f"{INDENT}raise ValueError({words!r})"
         for guard in self.signature.guards:
-            long = len(guard.test) > WIDTH - 16
-            yield wrapped("if (", guard.test, "):", "") if long else f"if {guard.test}:"
-            yield f"{INDENT}raise ValueError({guard.words!r})"
+            yield from checked(guard)
 
     def shaped(self, row: Row) -> str:
         """Return a line with the shape of what it makes."""
@@ -255,9 +249,9 @@ def tupled(names: tuple[str, ...]) -> str:
     return text if len(text) <= WIDTH - 40 else wrapped("(", text, ")")
 
 
-def wrapped(before: str, text: str, after: str, comma: str = ",") -> str:
+def wrapped(before: str, text: str, after: str) -> str:
     """Return a text in brackets, on several lines if it is long."""
     if len(before + text + after) <= WIDTH - 8:
         return before + text + after
     inside = textwrap.fill(text, WIDTH - 12, initial_indent=INDENT, subsequent_indent=INDENT)
-    return f"{before.rstrip()}\n{inside}{comma}\n{after}" if after else before + text
+    return f"{before.rstrip()}\n{inside},\n{after}" if after else before + text

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from handgrad.ir import Line, Name, Program
+from handgrad.trace.rerun import Rerun
 from handgrad.trace.values import Note
 
 
@@ -58,6 +59,7 @@ class Trace:
         origins: of each input that is an argument or a parameter, its name there.
         draws: the inputs that the forward pass drew at random, in order.
         updates: for each argument or buffer that the forward pass changed, the line that says how.
+        rerun: the user's own function, to be called at other sizes; None if there is none.
     """
 
     program: Program
@@ -71,6 +73,7 @@ class Trace:
     origins: Mapping[str, str] = field(default_factory=dict)
     draws: Mapping[str, Draw] = field(default_factory=dict)
     updates: Mapping[str, Line] = field(default_factory=dict)
+    rerun: Rerun | None = None
 
     @property
     def lines(self) -> tuple[Line, ...]:

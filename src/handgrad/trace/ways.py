@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,7 @@ from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
+from handgrad.trace.rerun import rerun_of
 from handgrad.trace.result import Trace
 from handgrad.trace.source import caller
 from handgrad.trace.truth import Proof, graph_gradients, respelled
@@ -42,7 +44,9 @@ def trace(
     Raises:
         BadInput: the forward pass cannot be traced; the message says which line and why.
     """
-    return recorded(forward, args, kwargs, wrt, upstream)[0]
+    wrt = None if wrt is None else tuple(wrt)
+    found, _ = recorded(forward, args, kwargs, wrt, upstream)
+    return replace(found, rerun=rerun_of(forward, args, kwargs, wrt))
 
 
 def trace_telling(
