@@ -1,8 +1,10 @@
 """Work grows with the forward pass and no faster: counted, and with little room for recursion."""
 
+import itertools
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from torch import nn
 
 import handgrad as hg
 from handgrad import spell
+from handgrad.check import reference, runner
+from handgrad.check.ways import check_file
 from handgrad.ir import names, walk
 from handgrad.simplify.coefficient import ONE, constant, symbol
 from handgrad.trace import drafts, recorder
@@ -188,6 +192,30 @@ def test_no_name_is_missed(tmp_path, body, monkeypatch):
     whole = trace_file(str(path))
     assert [line.text for line in quick.lines] == [line.text for line in whole.lines]
     assert quick.aliases == whole.aliases
+
+
+def answered(tmp_path, count: int):
+    forms = ("dx{k} * w", "dx{k} * (1 - x{k} ** 2)", "dx{k}")
+    source = Path(straight(tmp_path, count)).read_text().splitlines()
+    source[1:3] = ["w = torch.ones(2)", "x0 = torch.ones(2, requires_grad=True)"]
+    source.append(f"dx{count - 1} = torch.ones(2)")
+    source += [f"dx{k - 1} = " + forms[k % 3].format(k=k) for k in range(count - 1, 0, -1)]
+    path = tmp_path / f"answered{count}.py"
+    path.write_text("\n".join(source) + "\n")
+    return str(path)
+
+
+def test_a_line_is_checked_by_what_it_reads_and_reaches_alone(tmp_path, monkeypatch):
+    copies = counting(monkeypatch, runner.Copies, "copied")
+    walks = counting(monkeypatch, reference, "reads")
+    found = []
+    for count in (20, 40, 80):
+        copies.clear()
+        walks.clear()
+        assert check_file(answered(tmp_path, count))[1].ok
+        found.append((copies["copied"], walks["reads"]))
+    assert all(b < 3 * a for a, b in itertools.pairwise(copied for copied, _ in found))
+    assert all(b < 3 * a for a, b in itertools.pairwise(walked for _, walked in found))
 
 
 def test_a_long_list_is_one_argument(tmp_path, monkeypatch):
