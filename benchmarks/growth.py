@@ -281,7 +281,7 @@ def row(name: str, size: int, found: dict[str, Any], bar: float | None) -> str:
     if "failed" in found:
         return f"| {name} | {size:,} | {found['failed']} |" + " |" * 6
     lines = found.get("lines", 0)
-    each = f"{1e3 * found['seconds'] / lines:.2f}" if lines else ""
+    each = f"{1e3 * found['seconds'] / lines:.2f}" if lines >= 250 else ""
     parts = [f"{found[key]:.2f}" if key in found else "" for key in ("trace", "derive", "seconds")]
     memory = f"{found['MiB']:.0f}" if "MiB" in found else ""
     told = [name, f"{size:,}", f"{lines:,}" if lines else "", *parts, f"{bar:g}" if bar else ""]

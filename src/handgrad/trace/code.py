@@ -31,7 +31,7 @@ class Code:
         """Return the syntax node that a frame is running, None if it is not known."""
         at = frame.f_lasti
         if at not in self.nodes:
-            seen = SimpleNamespace(
+            seen: Any = SimpleNamespace(
                 f_code=self, f_lasti=at, f_lineno=frame.f_lineno, f_globals=frame.f_globals
             )
             self.nodes[at] = Known.executing(seen).node
