@@ -32,24 +32,27 @@ Made = tuple[Callable[..., Any], tuple[Tensor, ...]]
 MIB = 2**20
 
 
+FORMS = ("x{} * w", "x{}.tanh()", "x{} + w")
+INVERSE = ("dx{k} * w", "dx{k} * (1 - x{k} ** 2)", "dx{k}")
+
+
 def written(count: int) -> Path:
     """Write a file of `count` assignments, each of which reads the line before."""
-    body = [
-        f"x{k} = {('x%d * w', 'x%d.tanh()', 'x%d + w')[k % 3] % (k - 1)}" for k in range(1, count)
-    ]
-    head = ["import torch", "w = torch.ones(3, requires_grad=True)", "x0 = torch.ones(2, 3)"]
-    return save([*head, *body, f"loss = x{count - 1}.sum()"])
+    return save(forward_lines(count))
+
+
+def forward_lines(count: int) -> list[str]:
+    """Return the lines of a forward pass in which each reads the line before."""
+    head = ["import torch", "w = torch.ones(3)", "x0 = torch.ones(2, 3, requires_grad=True)"]
+    body = [f"x{k} = " + FORMS[k % 3].format(k - 1) for k in range(1, count)]
+    return [*head, *body, f"loss = x{count - 1}.sum()"]
 
 
 def answered(count: int) -> Path:
     """Write a file of a forward pass and its backward pass by hand, `count` lines together."""
-    layers = count // 4
-    text = written(2 * layers).read_text().splitlines()
-    text.append(f"dx{2 * layers - 1} = torch.ones(2, 3)")
-    for k in range(2 * layers - 1, 0, -1):
-        form = (f"dx{k} * w", f"dx{k} * (1 - x{k} ** 2)", f"dx{k}")[k % 3]
-        text.append(f"dx{k - 1} = {form}")
-    return save(text)
+    half = count // 2
+    back = [f"dx{k - 1} = " + INVERSE[k % 3].format(k=k) for k in range(half - 1, 0, -1)]
+    return save([*forward_lines(half), f"dx{half - 1} = torch.ones(2, 3)", *back])
 
 
 def save(lines: list[str]) -> Path:
@@ -278,7 +281,7 @@ def row(name: str, size: int, found: dict[str, Any], bar: float | None) -> str:
     if "failed" in found:
         return f"| {name} | {size:,} | {found['failed']} |" + " |" * 6
     lines = found.get("lines", 0)
-    each = f"{1e3 * found['seconds'] / lines:.2f}" if lines else ""
+    each = f"{1e3 * found['seconds'] / lines:.2f}" if lines >= 250 else ""
     parts = [f"{found[key]:.2f}" if key in found else "" for key in ("trace", "derive", "seconds")]
     memory = f"{found['MiB']:.0f}" if "MiB" in found else ""
     told = [name, f"{size:,}", f"{lines:,}" if lines else "", *parts, f"{bar:g}" if bar else ""]

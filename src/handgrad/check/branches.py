@@ -125,7 +125,7 @@ def untested(
 ) -> Branch | None:
     """Return a one-sided condition on the way from a name to the gradients that it is made of."""
     reached = {name}
-    for line in trace.lines:
+    for line in trace.lines if dead else ():
         if name in line.targets or not line.differentiable or not reached & set(reads(line)):
             continue
         found = next((b for b in dead if b.line is line), None)

@@ -122,7 +122,7 @@ class Evaluator:
     def pointed(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Take a point at which statements are going to be run."""
         values = {"torch": torch, "F": torch.nn.functional, **message["values"]}
-        self.points[message["number"]] = Point(self.trace, values, message["cotangents"], {})
+        self.points[message["number"]] = Point(self.trace, values, message["cotangents"], {}, {})
         return {}
 
     def valued(self, message: Mapping[str, Any]) -> Mapping[str, Any]:

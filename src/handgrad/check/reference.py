@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import CodeType
@@ -24,12 +25,15 @@ class Point:
     Attributes:
         values: every forward value.
         cotangents: a random cotangent in the shape of each, 1 for the output.
+        codes: the forward lines, compiled.
+        readers: for each name the places of the lines that read it and have a gradient.
     """
 
     trace: Trace
     values: dict[str, Any]
     cotangents: dict[str, torch.Tensor]
     codes: dict[str, CodeType]
+    readers: Mapping[str, list[int]]
     memo: dict[tuple[str, frozenset[str], frozenset[str]], torch.Tensor] = field(
         default_factory=dict
     )
@@ -64,20 +68,23 @@ class Point:
         scope = dict(self.values)
         scope[name] = start
         total = torch.zeros((), dtype=torch.float64)
-        reached = {name}
-        for line in self.trace.lines:
-            if name in line.targets or not line.differentiable:
+        waiting = list(self.readers.get(name, ()))  # only what a name reaches, in order
+        done: set[int] = set()
+        while waiting:
+            place = heapq.heappop(waiting)
+            line = self.trace.lines[place]
+            if place in done or name in line.targets:
                 continue
-            if not reached & set(reads(line)):
-                continue
+            done.add(place)
             exec(self.codes[line.text], scope)
-            reached.update(line.targets)
             for target in line.targets:
-                if target in cuts:
-                    if target in counted:
-                        total = total + (self.cotangents[target] * scope[target]).sum()
-                    scope[target] = scope[target].detach()
-                    reached.discard(target)
+                if target not in cuts:
+                    for reader in self.readers.get(target, ()):
+                        heapq.heappush(waiting, reader)
+                    continue
+                if target in counted:
+                    total = total + (self.cotangents[target] * scope[target]).sum()
+                scope[target] = scope[target].detach()
         if name in cuts and name == self.trace.output:
             return self.cotangents[name]
         if not total.requires_grad:
@@ -91,6 +98,15 @@ def reads(line: Line) -> list[str]:
     from handgrad.ir import names
 
     return names(line.expr)
+
+
+def readers_in(trace: Trace) -> dict[str, list[int]]:
+    """Return for each name the places of the lines that read it and have a gradient, in order."""
+    found: dict[str, list[int]] = {}
+    for place, line in enumerate(trace.lines):
+        for name in reads(line) if line.differentiable else ():
+            found.setdefault(name, []).append(place)
+    return found
 
 
 def points(trace: Trace, seed: int = 0) -> tuple[Point, ...]:
@@ -174,4 +190,4 @@ def point_at(
     }
     cotangents[trace.output] = trace.upstream.double()
     environment = {"torch": torch, "F": F, **trace.program.scalars, **values}
-    return Point(trace, environment, cotangents, dict(codes))
+    return Point(trace, environment, cotangents, dict(codes), readers_in(trace))

@@ -107,13 +107,7 @@ class Here:
         given: Given | None = None,
     ) -> torch.Tensor:
         """Run statements at a point and return what a name then holds, in float64."""
-        scope = scope_at(self.trace, self.environment, point)
-        for primal, cotangent in cotangents.items():
-            scope["d" + primal] = cotangent.clone()
-        for other, primal in self.trace.aliases.items():
-            if primal in cotangents:
-                scope["d" + other] = scope["d" + primal]
-        scope.pop(name, None)
+        scope = Copies(self.trace, self.environment, point, cotangents, name)
         scope |= {n: v.clone() for n, v in (given or {}).items()}
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
@@ -165,6 +159,56 @@ class Here:
             return value.double() if isinstance(value, torch.Tensor) else None
         except Exception:  # an edit may be any nonsense
             return None
+
+
+class Copies(dict[str, Any]):
+    """What statements may read at a point, each tensor copied when it is first read.
+
+    Args:
+        trace: the forward pass.
+        environment: other names.
+        point: the forward values.
+        cotangents: by primal.
+        without: the name that the statements make.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        environment: Mapping[str, Any],
+        point: Point,
+        cotangents: Given,
+        without: str,
+    ) -> None:
+        super().__init__()
+        self.aliases = trace.aliases
+        self.sources = environment, point.values
+        self.cotangents, self.without = cotangents, without
+
+    def __missing__(self, name: str) -> Any:
+        if name == self.without:
+            raise KeyError(name)
+        self[name] = self.copied(name)
+        return self[name]
+
+    def copied(self, name: str) -> Any:
+        """Return what a name stands for at the point.
+
+        Raises:
+            KeyError: nothing.
+        """
+        primal = name[1:] if name[:1] == "d" else ""
+        if self.aliases.get(primal) in self.cotangents:
+            return self["d" + self.aliases[primal]]
+        if primal in self.cotangents:
+            return self.cotangents[primal].clone()
+        if name in self.aliases:
+            return self[self.aliases[name]]
+        environment, values = self.sources
+        if name not in values:
+            return widened(environment[name])
+        value = values[name]
+        return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def scope_at(trace: Trace, environment: Mapping[str, Any], point: Point) -> dict[str, Any]:

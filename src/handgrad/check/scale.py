@@ -40,7 +40,7 @@ def scales(trace: Trace) -> dict[str, float]:
         for each in backward.lines:
             if not each.primal:
                 values[each.name] = eval(spell(each.line.expr), values)
-        mixed = values | {name: mix(v) for name, v in values.items() if name in made(backward)}
+        mixed = values | {name: mix(values[name]) for name in made(backward)}
         for each in backward.lines:
             if each.primal:
                 sizes = [largest(eval(spell(e), values)) for e in summands(each.line.expr)]

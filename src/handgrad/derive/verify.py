@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import CodeType
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from handgrad.derive.backward import Backward, BackwardLine
+from handgrad.derive.backward import Backward, BackwardLine, names_in_text
 from handgrad.errors import Mismatch
 from handgrad.ir import Call, Expr, Item, names, walk
 
 TOLERANCE = 2000  # in units of the dtype's eps, of the largest magnitude involved
 DRAWS = 4
+PIECE = 2**20  # entries
 ROOM = 100  # how much further than a move of the last digits rounding may carry a value
 
 
@@ -102,7 +104,6 @@ def verify(
         Mismatch: one differs, in shape, dtype or value.
     """
     trace = backward.trace
-    got = backward.run()
     without = (
         set(trace.grads if only is None else only)
         - {trace.output}
@@ -116,10 +117,8 @@ def verify(
         )
     reach = max(map(largest, trace.grads.values()), default=0.0)
     rounding = Rounding(before or backward)
-    for each in backward.lines:
-        if not each.primal:
-            continue
-        mine, truth = got[each.name], trace.grads[each.primal]
+    for each, mine in in_turn(backward):
+        truth = trace.grads[each.primal]
         if mine.shape != truth.shape or mine.dtype != truth.dtype:
             raise mismatch(each, f"{list(mine.shape)} {mine.dtype}", truth)
         if truth.numel() == 0:
@@ -131,17 +130,50 @@ def verify(
             raise mismatch(each, f"maxdiff {off:.3g}", truth)
 
 
+def in_turn(backward: Backward) -> Iterator[tuple[BackwardLine, torch.Tensor]]:
+    """Run the lines; yield each cotangent, and hold none that no later line reads."""
+    read = [set(names_in_text(each.line.text)) for each in backward.lines]
+    last = {name: place for place, some in enumerate(read) for name in some}
+    scope = values_of(backward)
+    for place, each in enumerate(backward.lines):
+        with torch.no_grad():
+            exec(compile(each.line.text, "<backward>", "exec"), scope)
+        if each.primal:
+            yield each, scope[each.name]
+        for name in (*read[place], each.name):
+            if last.get(name, -1) <= place:
+                scope.pop(name, None)
+
+
 def largest(values: torch.Tensor) -> float:
     """Return the largest magnitude among the finite entries."""
-    finite = values[values.isfinite()].abs()
-    return float(finite.max()) if finite.numel() else 0.0
+    found = 0.0
+    for (part,) in pieces(values):
+        most = float(part.abs().max())
+        if not math.isfinite(most):
+            finite = part[part.isfinite()].abs()
+            most = float(finite.max()) if finite.numel() else 0.0
+        found = max(found, most)
+    return found
 
 
 def apart(mine: torch.Tensor, truth: torch.Tensor) -> float:
     """Return how far two gradients are apart where autograd's is a number: it has 0/0 elsewhere."""
-    number = ~truth.isnan() & (mine != truth)
-    differences = (mine - truth)[number].abs()
-    return float(differences.max()) if differences.numel() else 0.0
+    found = 0.0
+    for one, other in pieces(mine, truth):
+        number = ~other.isnan() & (one != other)
+        differences = (one - other)[number].abs()
+        off = float(differences.max()) if differences.numel() else 0.0
+        if math.isnan(off):
+            return off
+        found = max(found, off)
+    return found
+
+
+def pieces(*many: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield tensors of one shape piece by piece: to compare them takes no memory of their size."""
+    parts = [each.reshape(-1).split(PIECE) for each in many if each.numel()]
+    return zip(*parts, strict=True)
 
 
 def mismatch(each: BackwardLine, found: str, truth: torch.Tensor) -> Mismatch:

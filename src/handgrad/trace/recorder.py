@@ -101,6 +101,7 @@ class Recorder(TorchFunctionMode):
         super().__exit__(*error)
         if self.root is not None:
             self.discover([self.root])
+        self.frame_keys.clear()  # a frame holds all its tensors, and through its callers us
 
     def on_return(self, frame: FrameType, event: str, _: Any) -> None:
         """Look for new names in a frame of the user's that is about to go."""
