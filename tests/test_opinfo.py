@@ -12,8 +12,9 @@ FEW = (
     "add",
     "var",
     "index_select",
-    "nn.functional.layer_norm",
+    "nn.functional.group_norm",
     "masked_select",
+    "take_along_dim",
     "std_mean",
     "flip",
 )
