@@ -110,9 +110,9 @@ def by_primal(backward: hg.Backward) -> dict[str, Tensor]:
 
 
 def leaf_called(trace: hg.Trace, name: str, value: Tensor, taken: set[str]) -> str | None:
-    """Return the name that a trace gives a leaf: its own, or that of an equal tensor."""
+    """Return the name that a trace gives a leaf: its own, or that of an equal input."""
     flat = name.replace(".", "_")
-    known = [n for n in trace.values if n in trace.leaves]
+    known = [n.name for n in trace.program.inputs]
     for other in sorted(known, key=lambda n: n != flat):
         mine = trace.values[other]
         same = mine.shape == value.shape and mine.dtype == value.dtype
