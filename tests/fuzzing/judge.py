@@ -190,8 +190,10 @@ def emitted(program: Program, plain: Plain, backward: hg.Backward) -> None:
     compare(program, plain, trace, alone(scope, trace, trace.values))
     origins = dict(trace.origins)
     drawn = {a.name for a in program.arguments}
-    if program.module or not set(origins.values()) <= drawn:
-        return
+    given = {n.name for n in trace.program.inputs}
+    if program.module or trace.program.scalars or given != set(origins):
+        return  # the file takes what the caller must say anew: a number, a draw, a parameter
+    assert set(origins.values()) <= drawn
     for arguments, truth in others(program):
         values = {n: arguments[origins[n]] for n in origins}
         try:
@@ -224,7 +226,7 @@ def compiled(program: Program, plain: Plain, backward: hg.Backward) -> None:
         Off: a loss or a leaf differs after the steps.
     """
     arguments, rate, count = program.draw(), 1e-3, 3
-    theirs = ready(program, arguments)
+    theirs = ready(program, arguments, plain=True)
     target = program.load()
     ours, fresh = ready(program, arguments), program.load()
     torch.manual_seed(program.seed)
@@ -232,8 +234,10 @@ def compiled(program: Program, plain: Plain, backward: hg.Backward) -> None:
     losses = [float(step.step()) for _ in range(count)]
     if drawn(program, arguments):
         return
-    leaves = {n: t for n, t in theirs.items() if n in plain.leaves}
+    leaves = {n: t for n, t in theirs.items() if n in step.leaves}
     leaves |= dict(target.named_parameters()) if program.module else {}
+    if not leaves:
+        raise Off(f"the step trains {', '.join(step.leaves)}, and the program has no such leaf")
     for t in leaves.values():
         t.requires_grad_()
     mine = {**ours, **(dict(fresh.named_parameters()) if program.module else {})}
@@ -260,7 +264,7 @@ def drawn(program: Program, arguments: Mapping[str, Tensor]) -> bool:
     for seed in (1, 2):
         target = program.load()
         torch.manual_seed(seed)
-        losses.append(float(scalar_of(target(**ready(program, arguments)))))
+        losses.append(float(scalar_of(target(**ready(program, arguments, plain=True)))))
     return losses[0] != losses[1]
 
 
