@@ -72,6 +72,9 @@ def many(given: argparse.Namespace, stages: list[str]) -> int:
         seen.update(set(answer.get("constructs", ())))
         if verdict.kind != RIGHT:
             found[verdict.group].append((seed, answer.get("constructs", ()), verdict))
+        if time.perf_counter() - started > given.seconds:
+            print(f"stopped after {given.seconds} seconds, {counts.total()} programs")
+            break
     spent = time.perf_counter() - started
     kinds = [RIGHT, REFUSED, *FAILURES, INVALID]
     print("| " + " | ".join(kinds) + " | seconds |\n" + "|---" * (len(kinds) + 1) + "|")
@@ -92,7 +95,7 @@ def many(given: argparse.Namespace, stages: list[str]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for option, default in (("count", 1000), ("jobs", 2), ("limit", 60)):
+    for option, default in (*(("count", 1000), ("jobs", 2), ("limit", 60), ("seconds", 10**6)),):
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int)

@@ -17,33 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fuzzing.judge import FAILURES, INVALID, REFUSED, RIGHT, Verdict
-from fuzzing.opinfo import MARKED, counted, differentiable, judged
-from fuzzing.pool import answers
+from fuzzing.opinfo import MARKED, counts, differentiable, samples, verdicts
 
-SHARD = 60
 KINDS = (RIGHT, MARKED, REFUSED, *FAILURES, INVALID)
-
-
-def verdicts(
-    names: list[str], stages: list[str], most: int, jobs: int, limit: float
-) -> dict[str, list[dict[str, Any]]]:
-    """Return what came of the samples of each op; where a process died, sample by sample."""
-    sizes = {name: min(most, counted(name)) for name in names}
-    work = [(n, first, SHARD, stages) for n in names for first in range(0, sizes[n], SHARD)]
-    work = [(n, first, min(count, sizes[n] - first), s) for n, first, count, s in work]
-    found = defaultdict(list)
-    again = []
-    for job, answer in answers(judged, work, jobs, limit):
-        if isinstance(answer, dict):
-            name, first, count, _ = job
-            again += [(name, place, 1, stages) for place in range(first, first + count)]
-        else:
-            found[job[0]] += answer
-    for job, answer in answers(judged, again, jobs, limit / 4):
-        found[job[0]] += (
-            [{"place": job[1], "source": "", **answer}] if isinstance(answer, dict) else answer
-        )
-    return found
 
 
 def report(found: dict[str, list[dict[str, Any]]], seconds: float) -> Counter[str]:
@@ -76,9 +52,11 @@ def main() -> int:
         parser.add_argument(f"--{stage}", action="store_true")
     given = parser.parse_args()
     started = time.perf_counter()
-    names = given.ops or list(differentiable())[given.part :: given.parts]
+    known = differentiable()
+    sizes = {name: sum(1 for _ in samples(known[name])) for name in given.ops}
+    sizes = sizes or counts(given.part, given.parts)
     stages = [stage for stage in ("simplify", "compile") if getattr(given, stage)]
-    found = verdicts(names, stages, given.most, given.jobs, given.limit)
+    found = verdicts(sizes, stages, given.most, given.jobs, given.limit)
     total = report(found, time.perf_counter() - started)
     return int(any(total[kind] for kind in FAILURES))
 

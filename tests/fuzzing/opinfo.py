@@ -16,12 +16,14 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 import handgrad as hg
 from fuzzing.judge import INVALID, RIGHT, Off, Verdict, by_primal, told
+from fuzzing.pool import answers
 
 torch.set_num_threads(1)
 MARKED = "marked"  # right, autograd asked for that op alone
 PLAIN = (bool, int, float, str, type(None), torch.dtype, Ellipsis.__class__)
 CLOSE = 1e-7
 SEED = 5
+SHARD = 60  # samples of one job
 
 
 def differentiable() -> dict[str, Any]:
@@ -233,7 +235,34 @@ def judged(name: str, first: int, count: int, stages: list[str]) -> list[dict[st
         return found
 
 
-def counted(name: str) -> int:
-    """Return how many samples an op has."""
+def counts(part: int, parts: int) -> dict[str, int]:
+    """Return how many samples each op of a part of the database has."""
     with warnings.catch_warnings(action="ignore"):
-        return sum(1 for _ in samples(differentiable()[name]))
+        ops = list(differentiable().items())[part::parts]
+        return {name: sum(1 for _ in samples(op)) for name, op in ops}
+
+
+def verdicts(
+    sizes: Mapping[str, int], stages: list[str], most: int, workers: int, limit: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what came of the first samples of each op.
+
+    Where a process died or hung, its samples are judged again one by one.
+    """
+    due = {name: min(most, size) for name, size in sizes.items()}
+    work = [
+        (name, first, min(SHARD, size - first), stages)
+        for name, size in due.items()
+        for first in range(0, size, SHARD)
+    ]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in sizes}
+    again = []
+    for job, answer in answers(judged, work, workers, limit):
+        if isinstance(answer, list):
+            found[job[0]] += answer
+        else:
+            again += [(job[0], place, 1, stages) for place in range(job[1], job[1] + job[2])]
+    for job, answer in answers(judged, again, workers, limit):
+        died = {"place": job[1], "source": "", **answer} if isinstance(answer, dict) else None
+        found[job[0]] += [died] if died else answer
+    return found

@@ -133,9 +133,14 @@ class Plain:
     grads: Mapping[str, Tensor | None]
 
 
-def ready(program: Program, arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return fresh copies of the arguments, those that are leaves requiring a gradient."""
-    asked = {a.name for a in program.arguments if a.leaf}
+def ready(
+    program: Program, arguments: Mapping[str, Tensor], plain: bool = False
+) -> dict[str, Tensor]:
+    """Return fresh copies of the arguments, requiring a gradient as the program's text says.
+
+    In plain PyTorch all whose gradients are due must require one.
+    """
+    asked = wanted(program) if plain else {a.name for a in program.arguments if a.leaf}
     return {n: t.detach().clone().requires_grad_(n in asked) for n, t in arguments.items()}
 
 

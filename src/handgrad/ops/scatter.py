@@ -44,6 +44,11 @@ def matches(x: Any, indices: Any, dim: Any) -> bool:
     )
 
 
+def counts_up(indices: Any) -> bool:
+    """Tell whether no index is known to be negative: `scatter_add` refuses one that comes later."""
+    return not (isinstance(indices, torch.Tensor) and bool((indices < 0).any()))
+
+
 def unmasked(dy: Any, index: Any, weight: Any, padding_idx: Any) -> Any:
     """Return the gradient with zeros where the index is the padding's."""
     padding = padding_idx if padding_idx >= 0 else weight.shape[0] - abs(padding_idx)
@@ -73,12 +78,28 @@ ALONG = [
     op(
         "x.take_along_dim(indices, dim=None), torch.take_along_dim(x, indices, dim=None)",
         index=None,
-        when=lambda x, indices, dim: dim is not None and matches(x, indices, dim),
+        when=lambda x, indices, dim: (
+            dim is not None and matches(x, indices, dim) and counts_up(indices)
+        ),
         dx=lambda dy, x, indices, dim: torch.zeros_like(x).scatter_add(dim, over(indices, dy), dy),
         why={"x": REPEATED},
         examples=[
             call((5, 3), index(2, 3, below=5), dim=0),
             call((5, 3), index(1, 4, below=3), dim=1),
+        ],
+    ),
+    op(
+        "x.take_along_dim(indices, dim=None), torch.take_along_dim(x, indices, dim=None)",
+        name="take_along_dim_any",
+        index=None,
+        when=lambda x, indices, dim: dim is not None and matches(x, indices, dim),
+        dx=lambda dy, x, indices, dim: torch.zeros_like(x).scatter_add(
+            dim, over(torch.remainder(indices, x.shape[axes(dim, x.ndim)[0]]), dy), dy
+        ),
+        why={"x": f"{REPEATED}; a negative index counts from the end"},
+        examples=[
+            call((3, 2), exactly([[0, -1], [2, -3]], dtype=torch.int64), dim=0),
+            call((5, 3), exactly([[-1, 2, -1, 0]], dtype=torch.int64), dim=-1),
         ],
     ),
     op(
