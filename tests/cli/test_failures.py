@@ -87,19 +87,17 @@ BAD = {
         ["{path}:4: z is complex (torch.complex64)", "    z = torch.fft.fft(x)\n"],
     ),
     "dropout": (
-        LEAF + "def forward(x):\n    h = F.dropout(x, 0.5)\n    return h.sum()\n",
+        LEAF + "def forward(x):\n    h = F.rrelu(-x, training=True)\n    return h.sum()\n",
         2,
-        ["{path}:5: the forward pass is random: dropout", "    h = F.dropout(x, 0.5)\ntry: draw"],
-    ),
-    "random": (
-        LEAF + "loss = (x * torch.rand_like(x)).sum()\n",
-        2,
-        ["{path}:4: the forward pass is random: rand_like", "try: give the draw a name"],
+        [
+            "{path}:5: the forward pass is random: rrelu",
+            "    h = F.rrelu(-x, training=True)\ntry: draw",
+        ],
     ),
     "view written through": (
         LEAF + "h = x.exp()\nrow = h[0]\nrow.mul_(2)\nloss = h.sum()\n",
         2,
-        ["{path}:7: ", "line 4: h = x.exp()", "line 6: row.mul_(2)", "try: write to a copy"],
+        ["{path}:6: PyTorch cannot take the gradient", "    row.mul_(2)", "try: write to a copy"],
     ),
     "everything detached": (
         LEAF + "h = x.exp()\nloss = h.detach().sum()\n",

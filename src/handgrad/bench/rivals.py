@@ -166,7 +166,7 @@ def whole(step: Step) -> Callable[[dict[str, Any]], torch.Tensor]:
 
     def function(values: dict[str, Any]) -> torch.Tensor:
         given = {**step.scalars, **values}
-        loss, gradients = step.function(*[given[name] for name in step.inputs])
+        loss, gradients, _ = step.function(*[given[name] for name in step.inputs])
         for name, gradient in zip(step.leaves, gradients, strict=True):
             values[name].sub_(gradient, alpha=RATE)
         return loss

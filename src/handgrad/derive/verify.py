@@ -123,7 +123,8 @@ def verify(
             raise mismatch(each, f"{list(mine.shape)} {mine.dtype}", truth)
         if truth.numel() == 0:
             continue
-        scale = max(largest(truth), 1e-3 * reach)
+        share = 1e-2 if truth.dtype == torch.float64 else 1e-3
+        scale = max(largest(truth), share * reach)
         off = apart(mine, truth)
         close = off <= TOLERANCE * torch.finfo(truth.dtype).eps * scale
         if not close and not off <= rounding.reach.get(each.name, 0.0):

@@ -19,7 +19,9 @@ def frozen(looks: Iterable[Look]) -> tuple[Look, ...]:
     found = {
         look.where: look
         for look in looks
-        if look.name in NUMBERS | BRANCHES and not look.text.startswith("print(")
+        if look.name in NUMBERS | BRANCHES
+        and not look.checks
+        and not look.text.startswith("print(")
     }
     return tuple(found.values())
 

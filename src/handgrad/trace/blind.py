@@ -27,20 +27,26 @@ class Look:
         name: of what was called.
         where: the file and line that called it.
         text: that line.
+        checks: torch's own code asks, to check arguments, or an assertion.
     """
 
     name: str
     where: str
     text: str
+    checks: bool = False
 
 
 def looked(name: str) -> Look:
     """Return a call with the line outside of torch and handgrad that made it."""
     frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN[1]):
+        frame = frame.f_back
+    inside = frame.f_code.co_filename.startswith(OWN[0])
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
-    return Look(name, f"{file}:{line}", linecache.getline(file, line).strip())
+    text = linecache.getline(file, line).strip()
+    return Look(name, f"{file}:{line}", text, inside or text.startswith("assert "))
 
 
 class Watching(TorchDispatchMode):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from handgrad.trace.calls import Again, Called, Tape
 from handgrad.trace.values import outputs_of
 
-ALPHA = -1.7580993408473766  # where a SELU ends: Klambauer et al. 2017, section 2
+ALPHA = 1.7580993408473766  # where a SELU ends: Klambauer et al. 2017, section 2
 
 
 class Generators:
@@ -95,7 +95,8 @@ def multiplied(called: Called, x: torch.Tensor, *args: Any, **kwargs: Any) -> to
 
 def detached(called: Called, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Return a draw from probabilities: its gradient is zero."""
-    return called.func(x.detach(), *args, **kwargs)
+    rest = [arg.detach() if isinstance(arg, torch.Tensor) else arg for arg in args]
+    return called.func(x.detach(), *rest, **kwargs)
 
 
 def alpha_dropout(
@@ -133,7 +134,7 @@ def attention(
 
 
 FORMS: dict[str, Callable[..., torch.Tensor]] = {
-    "bernoulli": detached,
+    **dict.fromkeys(("bernoulli", "normal", "poisson", "binomial"), detached),
     "alpha_dropout": alpha_dropout,
     "feature_alpha_dropout": alpha_dropout,
     "scaled_dot_product_attention": attention,

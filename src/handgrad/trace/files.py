@@ -25,7 +25,10 @@ from handgrad.trace.ways import finish, last_output, run_recorded, trace
 
 LARGEST = 4 * 2**20  # bytes; no forward pass is longer
 PACKAGE = Path(__file__).resolve().parents[1]
-WATCHING = ("__torch_function__", "observe")  # the recorder's, in which the user's torch call runs
+WATCHING = (
+    *("__torch_function__", "observe", "observe_call", "observe_write", "observe_inside"),
+    *("observe_set", "run", "applied", "apply"),
+)  # the recorder's, in which the user's torch call runs
 
 
 def trace_file(target: str) -> Trace:

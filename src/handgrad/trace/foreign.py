@@ -10,7 +10,7 @@ from torch.overrides import resolve_name
 
 from handgrad.ir import Op, Param, Spelling
 
-NN: Any = ("torch._C._nn", torch._C._nn)
+NN: Any = ("torch._C._nn", torch._C._nn)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def foreign_call(

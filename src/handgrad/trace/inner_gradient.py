@@ -33,9 +33,14 @@ def take_inner_gradient(tape: Tape, called: Called) -> Any:
     sweep = Sweep(tape, called)
     with Again(tape, apart=True), nullcontext() if create else torch.no_grad():
         mine = sweep.run(outputs, starts, inputs)
+    known: dict[int, Value] = {}
     for tensor, value in zip(found, mine, strict=True):
         if tensor is None or value is None:
             continue  # unused, or zeros that were asked for: a constant
+        if (same := known.get(id(value))) is not None:  # one tensor asked for twice
+            tape.current[id(tensor)] = same
+            continue
+        known[id(value)] = tape.current[id(value)]
         if not equal(value, tensor):
             raise called.refused(
                 "torch.autograd.grad does not give what the rules of the op table give",

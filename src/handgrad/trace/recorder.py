@@ -27,7 +27,7 @@ from handgrad.trace.expand import expandable, expanded
 from handgrad.trace.foreign import foreign_call, template_op
 from handgrad.trace.functions import Functions
 from handgrad.trace.inner_gradient import take_inner_gradient
-from handgrad.trace.source import frame_names, is_library, place_of, user_frames
+from handgrad.trace.source import Place, frame_names, is_library, place_of, user_frames
 from handgrad.trace.unseen import read_unseen
 from handgrad.trace.values import Note, Stale, Value, outputs_of, tensors_among, values_in
 from handgrad.trace.writes import (
@@ -77,7 +77,9 @@ class Recorder(TorchFunctionMode):
         self.reads: list[Look] = []  # calls that may have told the forward pass a tensor's values
         self.scalars: dict[str, list[Any]] = {}
         self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
+        self.hints: dict[int, str] = {}  # names of what may be read and is no argument, by its id
         self.externals: dict[str, Any] = {}  # the user's own functions that lines call, by name
+        self.writes: list[Place] = []  # the statements that wrote in place
         self.read: set[int] = set()  # ids of the values that something was made from
         self.counter = itertools.count()
         self.apart = False  # what is recorded now is no part of the user's own graph
@@ -176,6 +178,7 @@ class Recorder(TorchFunctionMode):
             self.note_plain(name, result)
             return result
         self.discover(frames)
+        func = public(func)
         called = Called(UNSET.get(func, func), name, plain(args), plain(kwargs), frames)
         args, kwargs = called.args, dict(called.kwargs)
         if name == "data" and getattr(func, "__name__", "") == "__set__":
@@ -195,7 +198,8 @@ class Recorder(TorchFunctionMode):
     def observe_call(self, called: Called) -> Any:
         """Run a call that makes new tensors, and record it."""
         generators = Generators(called.kwargs)
-        versions = [(t, t._version) for t in tensors_among(called.args, called.kwargs)]
+        given = tensors_among(called.args, called.kwargs)
+        versions = [(t, t._version) for t in given if not t.is_inference()]
         states = states_before(called)
         result = cast_apart(called.name, called.args, called.kwargs, run(self, called))
         tensors = outputs_of(result)
@@ -236,6 +240,7 @@ class Recorder(TorchFunctionMode):
         written = Written(self, called)
         generators = Generators(called.kwargs)
         result = called.func(*called.args, **called.kwargs)
+        self.writes.append(called.place)
         with self.inside(self.outer or self.drafts(called)):
             record_write(self, written, generators.moved())
         return result
@@ -261,7 +266,7 @@ class Recorder(TorchFunctionMode):
     def record(self, called: Called, result: Any, drew: bool = False) -> tuple[Value, ...]:
         """Record a call that makes new tensors."""
         tensors = outputs_of(result)
-        if len(tensors) == 1 and tensors[0].is_leaf and tensors[0].requires_grad:
+        if len(tensors) == 1 and is_parameter(tensors[0]):
             value = self.input(tensors[0], leaf=self.makes_leaves)
             value.frames = called.places
             return (value,)
@@ -278,7 +283,8 @@ class Recorder(TorchFunctionMode):
         made = self.add(op, drafted, called.places, result)
         for value in made:
             value.random = drew
-        self.note_cut(called, tensors)
+        if not drew:
+            self.note_cut(called, tensors)
         return made
 
     def constant(self, tensor: torch.Tensor, called: Called) -> Value:
@@ -342,8 +348,10 @@ class Recorder(TorchFunctionMode):
         marked = value is not None and value.op is not None and tensor.is_leaf
         if value is None or (marked and tensor.requires_grad and self.makes_leaves):
             names = value.names if value is not None else []
-            value = self.input(tensor, leaf=tensor.requires_grad and self.makes_leaves)
-            value.names = names
+            outside = value is None and tensor.is_leaf  # a parameter that the function closes over
+            leaf = tensor.requires_grad and (self.makes_leaves or outside)
+            value = self.input(tensor, leaf=leaf)
+            value.names, value.hint = names, self.hints.get(id(tensor), "")
         return value
 
     def note(self, kind: str, called: Called) -> None:
@@ -375,6 +383,19 @@ class Recorder(TorchFunctionMode):
 def opens(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
     """Tell whether the calls inside a function say more than its own name does."""
     return kwargs.get("inplace") is not True and TABLE.match(func, args, kwargs) is None
+
+
+def is_parameter(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is a leaf; torch calls a leaf's view without gradients one too."""
+    return tensor.is_leaf and tensor.requires_grad and not tensor._is_view()
+
+
+def public(func: Any) -> Any:
+    """Return the function that users know for one of `torch.ops.aten`."""
+    if isinstance(func, torch._ops.OpOverload) and func.namespace == "aten":
+        name = func.overloadpacket.__name__
+        return getattr(torch, name, getattr(torch.Tensor, name, func))
+    return func
 
 
 def plain(given: Any) -> Any:

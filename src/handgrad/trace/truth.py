@@ -12,6 +12,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Line, Program, names
 from handgrad.trace.calls import NoDerivative
 from handgrad.trace.replay import run_line, scope_of
+from handgrad.trace.source import Place
 from handgrad.trace.values import Note, Value
 
 TOLERANCE = 2000  # in units of the dtype's eps, of the largest part that adds up
@@ -25,6 +26,7 @@ class Graph(Protocol):
 
     values: list[Value]
     makes_leaves: bool
+    writes: list[Place]
 
 
 def graph_gradients(
@@ -47,8 +49,7 @@ def graph_gradients(
         found = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=True)
     except RuntimeError as error:
         if recorded.makes_leaves:
-            what = str(error).partition(". ")[0].partition(": [")[0]
-            raise BadInput(f"PyTorch cannot take the gradient: {what}") from error
+            raise no_gradient(error, recorded.writes) from error
         leaves = tuple(v for v in recorded.values if v.leaf and v.requires)
         raise NoDerivative(leaves, error) from error
     for value, grad in zip(lost, found[len(known) :], strict=True):
@@ -58,6 +59,17 @@ def graph_gradients(
                 hint="write that part in plain torch, a line a step, nothing through .data",
             )
     return {name: grad for name, grad in zip(known, found, strict=False) if grad is not None}
+
+
+def no_gradient(error: RuntimeError, writes: list[Place]) -> BadInput:
+    """Say that PyTorch itself cannot take the gradients, and which write may be the reason."""
+    place = writes[-1] if writes else None
+    return BadInput(
+        f"PyTorch cannot take the gradient: {str(error).partition(': [')[0].partition('. ')[0]}",
+        where=str(place.span) if place else "",
+        why=place.text if place else "",
+        hint="write to a copy (`.clone()`), or build the result without writing in place",
+    )
 
 
 class Proof:
@@ -129,7 +141,7 @@ class Proof:
             if total is not None and value.requires:
                 self.grads[name] = total
             return
-        if truth is not None:
+        if truth is not None and (parts or value.leaf):
             self.grads[name] = truth
         scale = max([largest(part) for part in parts] or [0.0])
         if not close(total, truth, scale, self.reach):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from copy import deepcopy
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -30,7 +31,7 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
         raise refused(frame, "", "no recorded line made a tensor that has a gradient")
     expr, position = found
     part = Part(tape, frame)
-    text = ast.unparse(part.visit(expr))
+    text = ast.unparse(part.visit(deepcopy(expr)))
     template = text.replace("{", "{{").replace("}", "}}")
     for name in part.operands:
         template = template.replace(name, "{" + name + "}")

@@ -54,7 +54,8 @@ class Value:
     @property
     def data(self) -> torch.Tensor:
         """Return the tensor as it was when this value was made."""
-        return (self.tensor if self.snapshot is None else self.snapshot).detach()
+        held = self.tensor if self.snapshot is None else self.snapshot
+        return held.clone() if held.is_inference() else held.detach()
 
     @property
     def form(self) -> tuple[tuple[int, ...], torch.dtype]:
@@ -70,9 +71,10 @@ class Value:
     def holds(self, tensor: torch.Tensor) -> None:
         """Take a tensor of the user's, with its place in their graph, as what this value is."""
         self.tensor = tensor
-        self.requires = tensor.requires_grad
+        view = tensor.is_leaf and tensor._is_view()  # made of a leaf, without gradients
+        self.requires = tensor.requires_grad and not view
         with torch.enable_grad():  # the edge of a view of a leaf is made when it is asked for
-            self.edge = get_gradient_edge(tensor) if tensor.requires_grad else None
+            self.edge = get_gradient_edge(tensor) if self.requires else None
 
 
 @dataclass(frozen=True)

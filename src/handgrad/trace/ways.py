@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -71,6 +71,7 @@ def recorded(
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
     named = name_arguments(target, args, kwargs)
     wanted = wanted_leaves(named, forward, wrt)
+    state = torch.get_rng_state()
     while True:
         try:
             with buffers_restored(forward):
@@ -82,6 +83,7 @@ def recorded(
             if wrt is not None or not wanted & unasked or wanted <= unasked:
                 raise error.error from None
             wanted -= unasked
+            torch.set_rng_state(state)
 
 
 def record_once(
@@ -103,23 +105,31 @@ def record_once(
         recorder.input(fresh, name, leaf=name in wanted)
     if isinstance(forward, torch.nn.Module):
         note_parameters(recorder, forward, wanted)
+    recorder.hints |= captured_names(forward)
     args, kwargs = replaced(args, swap), replaced(kwargs, swap)
     with watching or nullcontext():
+        buffers = dict(forward.named_buffers()) if isinstance(forward, torch.nn.Module) else {}
         result = run_recorded(recorder, forward, args, kwargs)
+        for name, buffer in buffers.items():  # `self.mean = 0.9 * self.mean + ...` changes it too
+            now = forward.get_buffer(name)
+            if now is not buffer and (value := recorder.current.get(id(now))) is not None:
+                recorder.current[id(buffer)] = value
         return recorder, pick_output(recorder, result)
 
 
 @contextmanager
 def buffers_restored(forward: Any) -> Iterator[None]:
     """Leave a module's buffers as they were: a trace is no step of training."""
-    buffers = list(forward.buffers()) if isinstance(forward, torch.nn.Module) else []
-    before = [buffer.detach().clone() for buffer in buffers]
+    modules = list(forward.modules()) if isinstance(forward, torch.nn.Module) else []
+    own = [(m._buffers, n, b) for m in modules for n, b in m._buffers.items() if b is not None]
+    before = [buffer.detach().clone() for _, _, buffer in own]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
+            for (home, name, buffer), value in zip(own, before, strict=True):
                 buffer.copy_(value)
+                home[name] = buffer
 
 
 def run_recorded(recorder: Recorder, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -165,6 +175,25 @@ def wanted_leaves(
             hint="pass parameters as float tensors",
         )
     return chosen
+
+
+def captured_names(forward: Any) -> dict[int, str]:
+    """Return names, by id, for the parameters of modules that a function closes over."""
+    function = getattr(forward, "__func__", forward)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return {}
+    scope = {
+        name: function.__globals__[name] for name in code.co_names if name in function.__globals__
+    }
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # empty as yet
+            scope[name] = cell.cell_contents
+    found: dict[int, str] = {}
+    for name, thing in scope.items():
+        if isinstance(thing, torch.nn.Module):
+            found |= {id(p): f"{name}.{inner}" for inner, p in thing.named_parameters()}
+    return found
 
 
 def note_parameters(recorder: Recorder, module: torch.nn.Module, wanted: set[str]) -> None:

@@ -220,7 +220,9 @@ def view_written(stale: Stale, frame: FrameType | None) -> BadInput:
 
 def states_before(called: Called) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return copies of what a call may change without saying so in its name."""
-    found = []
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if called.name not in STATES:
+        return found
     word, always = (
         ("use_input_stats", True) if called.name == "instance_norm" else ("training", False)
     )
