@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -14,6 +15,8 @@ from handgrad.errors import BadInput
 from handgrad.ir import Op
 from handgrad.trace.source import Place, place_of
 from handgrad.trace.values import Stale, Value, tensors_among
+
+HOLDING = (np.generic, np.ndarray, tuple, list)
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,36 @@ def without(called: Called, leaf: torch.Tensor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def plain(given: Any) -> Any:
+    """Return arguments with NumPy's numbers and arrays as Python's and torch's own."""
+    if isinstance(given, np.generic):
+        return given.item()
+    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
+        return torch.as_tensor(given)
+    if type(given) in (tuple, list) and any(isinstance(g, HOLDING) for g in given):
+        parts = [plain(part) for part in given]
+        return tuple(parts) if isinstance(given, tuple) else parts
+    if type(given) is dict:
+        return {word: plain(part) for word, part in given.items()}
+    return given
+
+
+def public(func: Any) -> Any:
+    """Return the function that users know for one of `torch.ops.aten`."""
+    if isinstance(func, torch._ops.OpOverload) and func.namespace == "aten":
+        name = func.overloadpacket.__name__
+        return getattr(torch, name, getattr(torch.Tensor, name, func))
+    return func
+
+
+def apart_from(result: Any, called: Called) -> Any:
+    """Return results none of which is an argument itself: each is a value of its own."""
+    if isinstance(result, torch.Tensor):
+        return result
+    given = {id(tensor) for tensor in tensors_among(called.args, called.kwargs)}
+    if not any(id(part) in given for part in result):
+        return result
+    parts = [part.view_as(part) if id(part) in given else part for part in result]
+    return tuple(parts) if type(result) is tuple else parts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType
 from typing import Any
+
+from handgrad.ops import TABLE
 
 HOME = "torch.nn.functional"
 OTHERS = {
@@ -39,3 +41,8 @@ def expanded(function: FunctionType) -> Callable[..., Any]:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+def opens(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the calls inside a function say more than its own name does."""
+    return kwargs.get("inplace") is not True and TABLE.match(func, args, kwargs) is None

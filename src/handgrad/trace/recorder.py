@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -17,19 +16,27 @@ from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
 from handgrad.trace.blind import Look, looked
-from handgrad.trace.calls import Again, Called, run
+from handgrad.trace.calls import Again, Called, apart_from, plain, public, run
 from handgrad.trace.casts import cast_apart
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
 from handgrad.trace.drafts import Drafts
 from handgrad.trace.draws import Generators, draw_apart
-from handgrad.trace.expand import expandable, expanded
+from handgrad.trace.expand import expandable, expanded, opens
 from handgrad.trace.foreign import foreign_call, template_op
 from handgrad.trace.functions import Functions
 from handgrad.trace.inner_gradient import take_inner_gradient
 from handgrad.trace.source import Place, frame_names, is_library, place_of, user_frames
 from handgrad.trace.unseen import read_unseen
-from handgrad.trace.values import Note, Stale, Value, outputs_of, tensors_among, values_in
+from handgrad.trace.values import (
+    Note,
+    Stale,
+    Value,
+    is_parameter,
+    outputs_of,
+    tensors_among,
+    values_in,
+)
 from handgrad.trace.writes import (
     Written,
     memory,
@@ -46,7 +53,6 @@ SHAPE_READERS = {
     *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
     *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
 }
-HOLDING = (np.generic, np.ndarray, tuple, list)
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 UNSET = {  # memory that nobody has written holds anything: it is zero here
     torch.empty: torch.zeros,
@@ -378,46 +384,3 @@ class Recorder(TorchFunctionMode):
         floats = [t for t in made if t.is_floating_point()]
         if needed and floats and not any(t.requires_grad for t in floats):
             self.note("detach" if called.name in CUTTERS else "cut", called)
-
-
-def opens(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether the calls inside a function say more than its own name does."""
-    return kwargs.get("inplace") is not True and TABLE.match(func, args, kwargs) is None
-
-
-def is_parameter(tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor is a leaf; torch calls a leaf's view without gradients one too."""
-    return tensor.is_leaf and tensor.requires_grad and not tensor._is_view()
-
-
-def public(func: Any) -> Any:
-    """Return the function that users know for one of `torch.ops.aten`."""
-    if isinstance(func, torch._ops.OpOverload) and func.namespace == "aten":
-        name = func.overloadpacket.__name__
-        return getattr(torch, name, getattr(torch.Tensor, name, func))
-    return func
-
-
-def plain(given: Any) -> Any:
-    """Return arguments with NumPy's numbers and arrays as Python's and torch's own."""
-    if isinstance(given, np.generic):
-        return given.item()
-    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
-        return torch.as_tensor(given)
-    if type(given) in (tuple, list) and any(isinstance(g, HOLDING) for g in given):
-        parts = [plain(part) for part in given]
-        return tuple(parts) if isinstance(given, tuple) else parts
-    if type(given) is dict:
-        return {word: plain(part) for word, part in given.items()}
-    return given
-
-
-def apart_from(result: Any, called: Called) -> Any:
-    """Return results none of which is an argument itself: each is a value of its own."""
-    if isinstance(result, torch.Tensor):
-        return result
-    given = {id(tensor) for tensor in tensors_among(called.args, called.kwargs)}
-    if not any(id(part) in given for part in result):
-        return result
-    parts = [part.view_as(part) if id(part) in given else part for part in result]
-    return tuple(parts) if type(result) is tuple else parts

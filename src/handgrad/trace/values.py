@@ -125,3 +125,8 @@ def tensors_among(args: Iterable[Any], kwargs: Mapping[str, Any]) -> Iterator[to
 def differentiable(args: Iterable[Any], kwargs: Mapping[str, Any]) -> bool:
     """Tell whether a gradient could flow to an argument of a call that is made now."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors_among(args, kwargs))
+
+
+def is_parameter(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is a leaf; torch calls a leaf's view without gradients one too."""
+    return tensor.is_leaf and tensor.requires_grad and not tensor._is_view()
