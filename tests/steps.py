@@ -75,8 +75,10 @@ def derives_right(net: nn.Module, *batch: torch.Tensor) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-10, msg=name)
 
 
-def steps_right(net: nn.Module, *batch: torch.Tensor, steps: int = 3, lr: float = 0.05) -> str:
-    """Hold compiled steps to eager SGD, parameters, buffers and losses; return where they ran."""
+def steps_right(
+    net: nn.Module, *batch: torch.Tensor, steps: int = 3, lr: float = 0.05
+) -> hg.Compiled:
+    """Hold compiled steps to eager SGD, parameters, buffers and losses; return what did them."""
     eager, own = copy.deepcopy(net), copy.deepcopy(net)
     step = hg.compile(own, *batch, optimizer=hg.nn.SGD(lr=lr))
     for k in range(steps):
@@ -93,4 +95,4 @@ def steps_right(net: nn.Module, *batch: torch.Tensor, steps: int = 3, lr: float 
     theirs = {**dict(eager.named_parameters()), **dict(eager.named_buffers())}
     for name, tensor in [*own.named_parameters(), *own.named_buffers()]:
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-6, atol=1e-9, msg=name)
-    return step.backend
+    return step

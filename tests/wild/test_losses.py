@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Categorical, Normal
 
 from agree import double as real
-from steps import Cases, derives_right, whole
+from steps import Cases, derives_right, steps_right, whole
 
 loss = Cases()
 
@@ -350,3 +350,11 @@ class Noised(nn.Module):
 @pytest.mark.parametrize("name", loss.every)
 def test_every_gradient_is_autograds(name):
     derives_right(*loss.made(name))
+
+
+@pytest.mark.native
+@pytest.mark.filterwarnings("ignore:.*this step runs in eager PyTorch:UserWarning")
+@pytest.mark.parametrize("name", ["DoubleDqn", "Codes", "Contrast"])
+def test_compiled_steps_are_eager_pytorchs(name):
+    step = steps_right(*loss.made(name))
+    assert step.backend == "native" or step.note

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from agree import double as real
-from steps import Cases, derives_right, whole
+from steps import Cases, derives_right, steps_right, whole
 
 net = Cases()
 
@@ -203,3 +203,11 @@ class TopExperts(nn.Module):
 @pytest.mark.parametrize("name", net.every)
 def test_every_gradient_is_autograds(name):
     derives_right(*net.made(name))
+
+
+@pytest.mark.native
+@pytest.mark.filterwarnings("ignore:.*this step runs in eager PyTorch:UserWarning")
+@pytest.mark.parametrize("name", ["Messages"])
+def test_compiled_steps_are_eager_pytorchs(name):
+    step = steps_right(*net.made(name))
+    assert step.backend == "native" or step.note
