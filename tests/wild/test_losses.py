@@ -262,6 +262,22 @@ class Domains(nn.Module):
         return F.nll_loss(self.label(h), y) + domain + away
 
 
+@loss(real(5, 1), real(5, 1, seed=1))
+class Physics(nn.Module):
+    """A physics-informed loss: first and second derivatives of the net by its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(1, 6), nn.Linear(6, 1)
+
+    def forward(self, t, f):
+        t = t.clone().detach().requires_grad_(True)
+        u = self.l2(torch.sin(3 * self.l1(t)))
+        du = torch.autograd.grad(u, t, torch.ones_like(u), create_graph=True)[0]
+        ddu = torch.autograd.grad(du, t, torch.ones_like(du), create_graph=True)[0]
+        return ((ddu + u * du - f) ** 2).mean() + (u[0] - 1).pow(2).sum()
+
+
 @loss(real(4, 3), real(4, 3, seed=1))
 class Bootstrap(nn.Module):
     """Two views, a slow target net without gradients, cosine distances both ways (BYOL)."""

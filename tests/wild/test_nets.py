@@ -83,6 +83,31 @@ def doubled(i, o):
     )
 
 
+@net(real(2, 1, 9, 9), whole(3, 2, 9, 9))
+class UNet(nn.Module):
+    """Down, up with padding to an odd size, and skips; cross-entropy and dice together."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.low, self.last = doubled(1, 3), doubled(3, 4), doubled(7, 3)
+        self.pool, self.up = (
+            nn.MaxPool2d(2),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        )
+        self.out = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x, y):
+        skip = self.first(x)
+        x = self.up(self.low(self.pool(skip)))
+        dy, dx = skip.size()[2] - x.size()[2], skip.size()[3] - x.size()[3]
+        x = F.pad(x, [dx // 2, dx - dx // 2, dy // 2, dy - dy // 2])
+        logits = self.out(self.last(torch.cat([skip, x], dim=1)))
+        onehot = F.one_hot(y, 3).permute(0, 3, 1, 2).double()
+        inter = 2 * (F.softmax(logits, dim=1) * onehot).sum(dim=(-1, -2))
+        sets = F.softmax(logits, dim=1).sum(dim=(-1, -2)) + onehot.sum(dim=(-1, -2))
+        return F.cross_entropy(logits, y) + 1 - ((inter + 1e-6) / (sets + 1e-6)).mean()
+
+
 @net(real(2, 3, 8, 8), whole(4, 2))
 class Blocks(nn.Module):
     """Residual blocks with a norm in the shortcut, squeeze and excitation, a channel shuffle."""
