@@ -370,7 +370,9 @@ def test_every_gradient_is_autograds(name):
 
 @pytest.mark.native
 @pytest.mark.filterwarnings("ignore:.*this step runs in eager PyTorch:UserWarning")
-@pytest.mark.parametrize("name", ["DoubleDqn", "Codes", "Contrast"])
+@pytest.mark.parametrize(
+    "name", ["Vae", "Discriminator", "DoubleDqn", "Codes", "Spikes", "Bootstrap", "Masked"]
+)
 def test_compiled_steps_are_eager_pytorchs(name):
     step = steps_right(*loss.made(name))
     assert step.backend == "native" or step.note

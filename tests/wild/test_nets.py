@@ -232,7 +232,7 @@ def test_every_gradient_is_autograds(name):
 
 @pytest.mark.native
 @pytest.mark.filterwarnings("ignore:.*this step runs in eager PyTorch:UserWarning")
-@pytest.mark.parametrize("name", ["Messages"])
+@pytest.mark.parametrize("name", ["Decoder", "Blocks", "GraphAttention", "Messages", "Switch"])
 def test_compiled_steps_are_eager_pytorchs(name):
     step = steps_right(*net.made(name))
     assert step.backend == "native" or step.note
