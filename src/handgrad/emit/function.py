@@ -26,6 +26,7 @@ from handgrad.emit.branches import of_branches, refuse_values
 from handgrad.emit.direct import direct
 from handgrad.emit.graph import Graph
 from handgrad.emit.parameters import Signature
+from handgrad.emit.pytorch import refuse_externals
 from handgrad.emit.regroup import regrouped
 from handgrad.emit.residuals import choose
 from handgrad.emit.resize import Setting, other_settings
@@ -114,6 +115,7 @@ def function(
         traced = trace(forward, *args, wrt=wrt, upstream=upstream, **kwargs)
         backward = shortest(derive(traced, strict=strict))
     refuse_values(backward.trace)
+    refuse_externals(backward)
     signature = parameters.of_function(backward.trace, forward, args, kwargs)
     signature = replace(signature, name=name or signature.name)
     given = parameters.given(forward, args, kwargs)

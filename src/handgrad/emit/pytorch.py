@@ -9,6 +9,7 @@ from handgrad.derive import Backward, BackwardLine
 from handgrad.derive.backward import names_in_text
 from handgrad.emit.guards import Guard
 from handgrad.emit.proof import Proof, prove
+from handgrad.errors import BadInput
 from handgrad.ir import Call, Expr, Line, walk
 from handgrad.spell import spell
 from handgrad.trace import Trace
@@ -65,11 +66,33 @@ def summands(expr: Expr) -> Iterator[Expr]:
 
 
 def module(backward: Backward, title: str = "") -> str:
-    """Return a whole file that needs only torch: forward pass, residuals, backward pass."""
+    """Return a whole file that needs only torch: forward pass, residuals, backward pass.
+
+    Raises:
+        BadInput: a line calls a function or class that only the user's own file has.
+    """
+    refuse_externals(backward)
     bare = "\n\n\n".join([imports(backward), forward_text(backward), backward_text(backward)])
     proof = prove(backward, bare)
     head = docstring(backward, title, proof) + "\n\n" + imports(backward)
     return "\n\n\n".join([head, forward_text(backward, proof), backward_text(backward)]) + "\n"
+
+
+def refuse_externals(backward: Backward) -> None:
+    """Refuse to write a file that would need another one.
+
+    Raises:
+        BadInput: a line calls a function or class that only the user's own file has.
+    """
+    for line in (*backward.trace.lines, *(each.line for each in backward.lines)):
+        theirs = [n for n in names_in_text(line.text) if n in backward.trace.program.externals]
+        if theirs:
+            raise BadInput(
+                f"a written file needs torch alone, and a line calls your own {theirs[0]}",
+                where=str(line.span or ""),
+                why=line.text,
+                hint="print the lines without --output, or write that part in plain torch",
+            )
 
 
 def docstring(backward: Backward, title: str, proof: Proof) -> str:

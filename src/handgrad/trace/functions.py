@@ -74,7 +74,8 @@ class Functions:
         names = [f"x{k}" for k in range(len(called.args))]
         drafts = self.tape.drafts(called)
         drafted = {
-            key: drafts.draft(value, key) for key, value in zip(names, called.args, strict=True)
+            key: self.named(drafts.draft(value, key))
+            for key, value in zip(names, called.args, strict=True)
         }
         params = tuple(Param(key) for key in names)
 

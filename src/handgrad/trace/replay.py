@@ -75,6 +75,8 @@ def same(again: Any, recorded: torch.Tensor) -> bool:
         return False
     if again.shape != recorded.shape or again.dtype != recorded.dtype:
         return False
+    if again.layout is not torch.strided or recorded.layout is not torch.strided:
+        return again.layout is recorded.layout and same(again.to_dense(), recorded.to_dense())
     if not again.is_floating_point():
         return bool(torch.equal(again, recorded))
     if torch.equal(again, recorded):
