@@ -16,6 +16,7 @@ from handgrad.ir import Op
 from handgrad.trace.source import Place, place_of
 from handgrad.trace.values import Stale, Value, tensors_among
 
+UNDIFFERENTIABLE = ("the derivative for", "is not differentiable with respect to")
 HOLDING = (np.generic, np.ndarray, tuple, list)
 
 
@@ -134,7 +135,7 @@ def run(tape: Tape, called: Called) -> Any:
         return called.func(*called.args, **called.kwargs)
     except RuntimeError as error:
         leaves = [v for v in tape.values if v.leaf and v.requires]
-        if "the derivative for" in str(error):
+        if any(words in str(error) for words in UNDIFFERENTIABLE):
             given = {id(tensor) for tensor in tensors_among(called.args, called.kwargs)}
             leaves = [v for v in leaves if id(v.tensor) in given and without(called, v.tensor)]
         elif "Can't call numpy()" not in str(error):

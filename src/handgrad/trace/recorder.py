@@ -316,7 +316,8 @@ class Recorder(TorchFunctionMode):
             if self.apart or (several and op.foreign):  # one result may lead to another inside
                 value.edge = None
             value.depends = depends or value.requires
-            value.cut = depends and not torch.is_grad_enabled()
+            off = not torch.is_grad_enabled() or any(each.cut for each in read)
+            value.cut = depends and not value.requires and off
             self.stale.pop(id(value.tensor), None)
             self.keep(value)
         return made

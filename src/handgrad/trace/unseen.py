@@ -17,7 +17,7 @@ from handgrad.trace.calls import Called, Tape
 from handgrad.trace.draws import equal
 from handgrad.trace.functions import external
 from handgrad.trace.source import place_of
-from handgrad.trace.values import Value
+from handgrad.trace.values import Value, values_in
 
 
 def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -> Value:
@@ -45,9 +45,11 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
         again, template = again[position], f"({template})[{position}]"
     if not isinstance(again, torch.Tensor) or not equal(again, tensor):
         raise refused(frame, text, "its text gives another tensor when it runs again")
-    hidden = boundary(tape, tensor) - {id(tape.current[id(t)]) for t in part.operands.values()}
+    given = {id(tape.current[id(t)]) for t in part.operands.values()}
+    hits = boundary(tape, tensor)
+    hidden = [v for v in tape.values if id(v) in hits and not made_of(v, given)]
     if hidden:
-        names = [v.names[0][1] if v.names else v.hint for v in tape.values if id(v) in hidden]
+        names = [v.names[0][1] if v.names else v.hint for v in hidden]
         told = ", ".join(filter(None, names)) or "a tensor"
         raise refused(frame, text, f"it reads {told} without naming it: make that an argument")
     called = Called(None, "part", (), {}, [frame])
@@ -175,6 +177,14 @@ class Part(ast.NodeTransformer):
             if isinstance(owner, dict):
                 return owner[key]
         raise LookupError
+
+
+def made_of(value: Value, given: set[int]) -> bool:
+    """Tell whether the text itself makes a value, of operands that it names."""
+    if id(value) in given or not value.requires:
+        return True
+    read = list(values_in(value.args.values()))
+    return bool(read) and all(made_of(each, given) for each in read)
 
 
 def boundary(tape: Tape, tensor: torch.Tensor) -> set[int]:

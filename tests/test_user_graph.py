@@ -1,0 +1,295 @@
+"""The user's own graph is the truth: what no recorded line made is followed, marked or refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import handgrad as hg
+from agree import double
+from handgrad.errors import BadInput
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a):
+        return a.sign()
+
+    @staticmethod
+    def backward(ctx, da):
+        return da
+
+
+class Both(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a, b, scale):
+        ctx.scale = scale
+        return a * scale, a + b
+
+    @staticmethod
+    def backward(ctx, da, db):
+        return -ctx.scale * da + db, db, None
+
+
+def plain(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(x @ w)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    scripted = torch.jit.script(plain)
+
+
+def straight_through(x, w):
+    return (Sign.apply(x @ w) * (x @ w)).sum()
+
+
+def several_results(x, w):
+    a, b = Both.apply(x, x * 2, 3.0)
+    return (a * b).sum() + (x @ w).sum()
+
+
+def one_result_of_several(x, w):
+    a, _ = Both.apply(x, x * 2, 3.0)
+    return (a * a).sum() + (x @ w).sum()
+
+
+def by_vmap(x, w):
+    u = torch.func.vmap(lambda row: torch.sin(row) @ w)(x)
+    return (u * u).sum()
+
+
+def by_func_grad(x, w):
+    g = torch.func.grad(lambda a: torch.tanh(a @ w).sum())(x)
+    return (g * g).sum()
+
+
+def by_jit(x, w):
+    h = scripted(x, w)
+    return (h * h).sum() + (scripted(x * 2, w) ** 2).sum()
+
+
+def gradient_penalty(x, w):
+    y = x.detach().clone().requires_grad_()
+    u = torch.tanh(y @ w)
+    (g,) = torch.autograd.grad(u.sum(), y, create_graph=True)
+    return ((g.norm(dim=1) - 1) ** 2).mean() + (x @ w).sum()
+
+
+def second_derivative(x, w):
+    u = torch.sin(x @ w).sum()
+    (g,) = torch.autograd.grad(u, x, create_graph=True)
+    (gg,) = torch.autograd.grad((g**2).sum(), x, create_graph=True)
+    return (gg * x).sum()
+
+
+def target(x, w):
+    with torch.no_grad():
+        t = torch.tanh(x @ w)
+    return ((x @ w - 0.5 * t) ** 2).mean()
+
+
+def target_inside_a_line(x, w):
+    @torch.no_grad()
+    def teacher(a):
+        return a.exp()
+
+    return (x.tanh() * teacher(x @ w).sum()).sum()
+
+
+def switched_off(x, w):
+    torch.set_grad_enabled(False)
+    t = (x @ w).sum()
+    torch.set_grad_enabled(True)
+    return (x.sin() * t).sum() + w.sum()
+
+
+def inferred(x, w):
+    with torch.inference_mode():
+        t = (x @ w).mean()
+    return (x @ w).sum() * t.clone()
+
+
+def recomputed(x, w):
+    h = checkpoint(lambda a: torch.tanh(a @ w), x, use_reentrant=False)
+    return (h * h).sum()
+
+
+def stretched(x, w):
+    a, b = torch.broadcast_tensors(x, x[:, :1])
+    return (a * b).sum() + (x @ w).sum()
+
+
+def moments(x, w):
+    s, m = torch.std_mean(x @ w, dim=1)
+    return (s * m).sum()
+
+
+def factors(x, w):
+    q, r = torch.linalg.qr(x.T @ x + 0.1 * torch.eye(3, dtype=x.dtype))
+    return (q[0] * r[0].sum()).sum() + (x @ w).sum()
+
+
+def dropped(x, w):
+    return F.dropout(torch.tanh(x @ w), 0.4).square().sum()
+
+
+def dropped_channels(x, w):
+    return (
+        F.dropout1d((x @ w).unsqueeze(0), 0.5).square().sum()
+        + F.alpha_dropout(x, 0.3, training=True).square().sum()
+    )
+
+
+def sampled(x, w):
+    mu, std = x @ w, F.softplus(x @ w)
+    z = torch.distributions.Normal(mu, std).rsample()
+    return (z * z + std.log()).sum()
+
+
+def hard_choice(x, w):
+    return (F.gumbel_softmax(x @ w, hard=True) * torch.arange(2.0, dtype=x.dtype)).sum()
+
+
+def masked_at_random(x, w):
+    return ((x @ w) * (torch.rand_like(x @ w) > 0.5) / 0.5).square().sum()
+
+
+def attended(x, w):
+    q = (x @ w).unsqueeze(0)
+    return F.scaled_dot_product_attention(q, q, q, dropout_p=0.3).square().sum()
+
+
+PASSES = [
+    *(straight_through, several_results, one_result_of_several, by_vmap, by_func_grad, by_jit),
+    *(gradient_penalty, second_derivative, target, target_inside_a_line, switched_off, inferred),
+    *(recomputed, stretched, moments, factors, dropped, dropped_channels, sampled, hard_choice),
+    *(masked_at_random, attended),
+]
+
+
+@pytest.mark.parametrize("forward", PASSES, ids=lambda forward: forward.__name__)
+def test_what_no_line_made_has_autograds_gradient(forward):
+    x, w = double(4, 3), double(3, 2, seed=1)
+    leaves = x.clone().requires_grad_(), w.clone().requires_grad_()
+    torch.manual_seed(3)
+    truth = torch.autograd.grad(forward(*leaves), leaves, allow_unused=True)
+    torch.manual_seed(3)
+    found = hg.derive(hg.trace(forward, x, w)).run()
+    for name, grad in zip(("dx", "dw"), truth, strict=True):
+        if grad is None:
+            assert name not in found
+        else:
+            torch.testing.assert_close(found[name], grad)
+
+
+def test_a_hook_that_changes_the_gradient_is_refused_at_its_line():
+    def forward(x):
+        h = x * 2
+        h.register_hook(lambda dh: dh * 10)
+        return (h**2).sum()
+
+    with pytest.raises(BadInput, match="something that is no line") as told:
+        hg.trace(forward, double(3))
+    assert "register_hook" in told.value.why
+
+
+def test_a_hook_that_only_looks_is_none():
+    def forward(x):
+        h = x * 2
+        h.register_hook(lambda dh: None)
+        return (h**2).sum()
+
+    assert "dx" in hg.derive(hg.trace(forward, double(3))).run()
+
+
+def test_the_older_checkpoint_is_followed_too():
+    def forward(x):
+        k = checkpoint(torch.sin, x, use_reentrant=True)
+        return (k * k).sum()
+
+    x = double(4)
+    found = hg.derive(hg.trace(forward, x), strict=True).run()["dx"]
+    torch.testing.assert_close(found, 2 * x.sin() * x.cos())
+
+
+def test_a_function_that_reads_a_tensor_unseen_is_refused_by_name():
+    w = double(3).requires_grad_()
+
+    def inner(a):
+        return a * w
+
+    def forward(x):
+        u = torch.func.vmap(inner)(x)
+        return (u * u).sum()
+
+    with pytest.raises(BadInput, match="cannot be followed"):
+        hg.trace(forward, double(2, 3))
+
+
+def test_leaves_are_the_marked_arguments_and_what_can_have_a_gradient():
+    def forward(x, w, y, weight):
+        return F.cross_entropy(x @ w, y, weight=weight)
+
+    given = double(4, 3), double(3, 2, seed=1), torch.tensor([0, 1, 0, 1]), double(2).abs()
+    assert hg.trace(forward, *given).leaves == ("x", "w")
+    marked = given[0], given[1].requires_grad_(), *given[2:]
+    assert hg.trace(forward, *marked).leaves == ("w",)
+
+
+def test_captured_parameters_are_leaves_by_their_modules_names():
+    net = nn.Linear(3, 2).double()
+
+    def forward(x):
+        return net(x).tanh().sum()
+
+    assert set(hg.trace(forward, double(4, 3)).leaves) == {"x", "net_weight", "net_bias"}
+
+
+def test_a_tensor_that_the_forward_pass_marks_itself_is_no_leaf():
+    def forward(x, w):
+        c = x.clone().detach().requires_grad_(True)
+        return torch.sin(c @ w).sum()
+
+    trace = hg.trace(forward, double(4, 3), double(3, 2).requires_grad_())
+    assert trace.leaves == ("w",)
+
+
+def test_running_statistics_are_updates_and_the_module_is_left_as_it_was():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.norm(x).square().mean()
+
+    net = Net().double()
+    trace = hg.trace(net, double(5, 3))
+    assert set(trace.updates) == {
+        "norm_running_mean",
+        "norm_running_var",
+        "norm_num_batches_tracked",
+    }
+    assert int(net.norm.num_batches_tracked) == 0
+
+
+def test_a_leaf_is_given_its_first_values_before_the_forward_pass(tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\nlin = nn.Linear(3, 2)\n"
+        "nn.init.xavier_uniform_(lin.weight)\nnn.init.zeros_(lin.bias)\n"
+        "with torch.no_grad():\n    lin.weight.mul_(2)\n"
+        "x = torch.randn(4, 3)\ny = lin(x)\nloss = y.pow(2).mean()\n"
+    )
+    from handgrad.trace.files import trace_file
+
+    trace = trace_file(str(file))
+    assert trace.leaves == ("lin_weight", "lin_bias")
+    assert "x" in {name.name for name in trace.program.inputs}
+    hg.derive(trace, strict=True)
