@@ -190,3 +190,10 @@ def apart_from(result: Any, called: Called) -> Any:
         return result
     parts = [part.view_as(part) if id(part) in given else part for part in result]
     return tuple(parts) if type(result) is tuple else parts
+
+
+def transformed(args: tuple[Any, ...]) -> bool:
+    """Tell whether a call is inside torch.func: what it makes is no tensor of the user's lines."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
+    inside = torch._C._are_functorch_transforms_active()
+    return inside or any(wrapped(tensor) for tensor in tensors_among(args, {}))

@@ -16,7 +16,7 @@ from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
 from handgrad.trace.blind import Look, looked
-from handgrad.trace.calls import Again, Called, apart_from, plain, public, run
+from handgrad.trace.calls import Again, Called, apart_from, plain, public, run, transformed
 from handgrad.trace.casts import cast_apart
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
@@ -179,7 +179,7 @@ class Recorder(TorchFunctionMode):
         if name in ("__get__", "__set__"):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         frames = user_frames(sys._getframe(2), self.root)
-        if not frames or torch._C._are_functorch_transforms_active():
+        if not frames or transformed(args):
             result = func(*args, **kwargs)
             self.note_plain(name, result)
             return result

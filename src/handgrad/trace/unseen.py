@@ -39,10 +39,11 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
     try:
         with torch._C.DisableTorchFunction():
             again = eval(compile(text, "<part>", "eval"), scope)
+            again = again if position is None else again[position]
     except Exception as error:
         raise refused(frame, text, f"{type(error).__name__}: {error}") from error
     if position is not None:
-        again, template = again[position], f"({template})[{position}]"
+        template = f"({template})[{position}]"
     if not isinstance(again, torch.Tensor) or not equal(again, tensor):
         raise refused(frame, text, "its text gives another tensor when it runs again")
     given = {id(tape.current[id(t)]) for t in part.operands.values()}
