@@ -19,6 +19,7 @@ ROWS = [row for row in TABLE.rows if not row.random]
 QUICK = tuple("-O1" if flag == "-O3" else flag for flag in FLAGS)
 # What native code does not do: order, and results whose size or type depends on more than sizes.
 REFUSED = {
+    "take_along_dim_any",
     "median", "median_dim", "kthvalue", "cummax", "cummin", "sort", "topk", "argsort",
     "max_dim", "min_dim",  # of a tensor without axes
     "index", "mask_index", "masked_select", "masked_scatter", "index_put_mask",  # masks

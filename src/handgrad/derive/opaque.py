@@ -45,8 +45,7 @@ def one_vjp(call: Call, param: str, place: int | None, dy: Any) -> Term:
     others = {f"read{k}": Name(n.name, n.shape, n.dtype) for k, n in enumerate(named(call))}
     params = (Param("x"), *(Param(f"dy{k}") for k in arrived))
     spelling = Spelling(text, "template", text, params, None, missing)
-    which = param if place is None else f"{param}[{place}]"
-    op = Op(f"autograd of {call.op.name}, {which}", (spelling,), foreign=True)
+    op = Op(f"autograd of {call.op.name}", (spelling,), foreign=True)
     args = {"x": x, **{f"dy{k}": each.expr for k, each in arrived.items()}, **others}
     return Term(Call(op, args, ((x.shape, x.dtype),)))
 

@@ -20,7 +20,7 @@ def frozen(looks: Iterable[Look]) -> tuple[Look, ...]:
         look.where: look
         for look in looks
         if look.name in NUMBERS | BRANCHES
-        and not look.checks
+        and not (look.checks and look.name in BRANCHES)
         and not look.text.startswith("print(")
     }
     return tuple(found.values())

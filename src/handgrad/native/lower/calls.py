@@ -154,7 +154,7 @@ def refuse_types(call: Call) -> None:
 
 def cannot(call: Call, why: str) -> CannotLower:
     """Say that a call has no native code."""
-    name = call.op.name.removeprefix("autograd of ").partition(", ")[0]
+    name = call.op.name.removeprefix("autograd of ")
     return CannotLower(f"no native code for {name}" + (f": {why}" if why else ""))
 
 
