@@ -323,7 +323,7 @@ def outside(x):
         (both, (tensor(3, 5),), "returns tuple"),
         (view, (tensor(3, 5),), "out is a view of x"),
         (inplace, (tensor(3, 5),), "changes an argument in place"),
-        (random, (tensor(3, 5),), "the forward pass is random"),
+        (random, (tensor(3, 5),), "drawn at random inside"),
         (packed, ([tensor(3), tensor(3)],), "xs holds several tensors"),
         (outside, (tensor(3, 5),), "reads OUTSIDE, which is no argument"),
     ],

@@ -15,7 +15,7 @@ class Swiglu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, W1, W2, W3):
-        if x.ndim != 3 or W1.ndim != 2 or W2.ndim != 2 or W3.ndim != 2:
+        if [t.ndim for t in (x, W1, W2, W3)] != [3, 2, 2, 2]:
             raise ValueError('this Function was written for x.ndim == 3, W1.ndim == 2, W2.ndim == 2 and W3.ndim == 2')
         gate = x @ W1  # [2, 3, 7]
         up = x @ W2  # [2, 3, 7]

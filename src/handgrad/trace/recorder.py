@@ -85,6 +85,7 @@ class Recorder(TorchFunctionMode):
         self.counts: dict[str, list[Axis | None]] = {}  # the axis that each scalar is the size of
         self.hints: dict[int, str] = {}  # names of what may be read and is no argument, by its id
         self.externals: dict[str, Any] = {}  # the user's own functions that lines call, by name
+        self.copies: set[int] = set()  # ids of tensors that nobody else has
         self.writes: list[Place] = []  # the statements that wrote in place
         self.read: set[int] = set()  # ids of the values that something was made from
         self.counter = itertools.count()

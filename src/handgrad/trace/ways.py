@@ -100,6 +100,7 @@ def record_once(
     for name, tensor in named.items():
         fresh = tensor.detach().clone().requires_grad_(name in wanted)
         swap[id(tensor)] = fresh
+        recorder.copies.add(id(fresh))
         if watching:
             watching.given(fresh)
         recorder.input(fresh, name, leaf=name in wanted)
@@ -333,7 +334,7 @@ def finish(
         draws, updates = assembly.draws(program, values), assembly.updates(values)
     return Trace(
         program=program,
-        values={name: kept(value, recorder.makes_leaves) for name, value in values.items()},
+        values={name: kept(value, recorder) for name, value in values.items()},
         grads=proof.grads,
         leaves=tuple(n.name for n in program.inputs if is_leaf(values[n.name])),
         upstream=start,
@@ -350,9 +351,10 @@ def finish(
     )
 
 
-def kept(value: Value, shared: bool) -> torch.Tensor:
+def kept(value: Value, recorder: Recorder) -> torch.Tensor:
     """Return a value's tensor for the trace; a copy where the user can still write to it."""
-    outside = value.op is None or shared
+    theirs = value.op is None and id(value.tensor) not in recorder.copies
+    outside = theirs or recorder.makes_leaves
     return value.data.clone() if outside and value.snapshot is None else value.data
 
 
