@@ -128,7 +128,7 @@ def test_a_shared_part_is_spelled_once_however_deep(monkeypatch):
 def test_a_nested_expression_is_cut_into_lines_that_can_be_read():
     forward, x = sequential(12)
     trace = hg.trace(forward, x)
-    assert max(len(line.text) for line in trace.lines) < 600
+    assert max(len(line.text) for line in trace.lines) < 700
     assert len(trace.lines) > 2
 
 

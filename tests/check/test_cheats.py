@@ -230,7 +230,10 @@ def test_a_wrong_gradient_is_not_called_correct(name: str, sandbox: Sandbox, tmp
     head, backward = CHEATS[name]
     found = outcome(head + backward, sandbox, tmp_path)
     if isinstance(found, HandgradError):
-        assert isinstance(found, UserCodeFailed | BadInput), found
+        if isinstance(found, BadInput):  # the trace itself sees that the graph is another one
+            assert "something that is no line" in found.what, found
+            return
+        assert isinstance(found, UserCodeFailed), found
         assert "does the file change torch or handgrad?" in found.hint, found
         return
     verdicts = {row.name: row.verdict for row in found.report.rows}
