@@ -71,8 +71,7 @@ class Value:
     def holds(self, tensor: torch.Tensor) -> None:
         """Take a tensor of the user's, with its place in their graph, as what this value is."""
         self.tensor = tensor
-        view = tensor.is_leaf and tensor._is_view()  # made of a leaf, without gradients
-        self.requires = tensor.requires_grad and not view
+        self.requires = tensor.requires_grad and not views_leaf(tensor)
         with torch.enable_grad():  # the edge of a view of a leaf is made when it is asked for
             self.edge = get_gradient_edge(tensor) if self.requires else None
 
@@ -129,4 +128,10 @@ def differentiable(args: Iterable[Any], kwargs: Mapping[str, Any]) -> bool:
 
 def is_parameter(tensor: torch.Tensor) -> bool:
     """Tell whether a tensor is a leaf; torch calls a leaf's view without gradients one too."""
-    return tensor.is_leaf and tensor.requires_grad and not tensor._is_view()
+    return tensor.is_leaf and tensor.requires_grad and not views_leaf(tensor)
+
+
+def views_leaf(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is a view of a leaf, made without gradients."""
+    base = tensor._base if tensor.is_leaf and tensor._is_view() else None
+    return base is not None and base.requires_grad
