@@ -481,8 +481,9 @@ def test_a_loss_that_is_nan_names_the_step_the_line_and_what_is_kept(words, tmp_
         fit(tmp_path, settings(words))
     assert caught.value.what == "the loss is not finite at step 18"
     where, what, kept = caught.value.why.splitlines()
-    assert re.search(r"character_mlp\.py:\d+: logits = h @ W2 \+ b2$", where)
-    assert what.startswith("logits is NaN at ")
+    # infinities of both signs meet in the product or a line later, as its sums are ordered
+    assert re.search(r"character_mlp\.py:\d+: (norm_)?logits = (h @ W2 \+ b2|logits - .*)$", where)
+    assert re.match(r"(norm_)?logits is NaN at ", what)
     assert kept == "the checkpoint of step 14 is intact"
     assert step_of(tmp_path) == 14
     monkeypatch.undo()
