@@ -293,3 +293,90 @@ def test_a_leaf_is_given_its_first_values_before_the_forward_pass(tmp_path):
     assert trace.leaves == ("lin_weight", "lin_bias")
     assert "x" in {name.name for name in trace.program.inputs}
     hg.derive(trace, strict=True)
+
+
+def test_autocast_is_refused_by_name():
+    def forward(x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            h = x @ x
+        return h.float().sum()
+
+    with pytest.raises(BadInput, match="autocast"):
+        hg.trace(forward, torch.randn(3, 3))
+
+
+def test_a_checkpoint_with_a_draw_inside():
+    def forward(x):
+        h = checkpoint(lambda a: F.dropout(torch.tanh(a), 0.3), x, use_reentrant=False)
+        return (h * h).sum()
+
+    x = double(4, 3)
+    leaf = x.clone().requires_grad_()
+    torch.manual_seed(0)
+    truth = torch.autograd.grad(forward(leaf), leaf)[0]
+    torch.manual_seed(0)
+    torch.testing.assert_close(hg.derive(hg.trace(forward, x)).run()["dx"], truth)
+
+
+class FromData(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.b, self.how = nn.Parameter(torch.zeros(1, 3).double()), how
+
+    def forward(self, x):
+        mean = x.detach().mean(0, keepdim=True)
+        if self.how == "data":
+            self.b.data.copy_(mean)
+        elif self.how == "detach":
+            self.b.detach().copy_(mean)
+        elif self.how == "set":
+            self.b.data = mean
+        else:
+            with torch.no_grad():
+                self.b.copy_(mean)
+        return ((x - self.b) ** 3).sum()
+
+
+@pytest.mark.parametrize("how", ["data", "detach", "set", "no_grad"])
+def test_a_parameter_that_is_given_its_values_stays_a_leaf_and_the_module_as_it_was(how):
+    net, x = FromData(how), double(4, 3)
+    found = hg.derive(hg.trace(net, x)).run()
+    assert not net.b.any()
+    leaf = x.clone().requires_grad_()
+    db, dx = torch.autograd.grad(net(leaf), [net.b, leaf])
+    torch.testing.assert_close(found["db"], db)
+    torch.testing.assert_close(found["dx"], dx)
+
+
+def test_a_leaf_that_the_program_lost_is_refused():
+    from handgrad.trace.recorder import Recorder
+    from handgrad.trace.truth import graph_gradients
+
+    recorder, x = Recorder(), double(3).requires_grad_()
+    leaf = recorder.input(x, "x", leaf=True)
+    loss = recorder.input((x**2).sum(), "loss")
+    with pytest.raises(BadInput, match="x has a gradient that no line accounts for"):
+        graph_gradients(loss, {"loss": loss}, torch.ones(()).double(), recorder)
+    found = graph_gradients(loss, {"loss": loss, "x": leaf}, torch.ones(()).double(), recorder)
+    torch.testing.assert_close(found["x"], 2 * x.detach())
+
+
+def test_a_run_that_is_repeated_draws_the_same_again():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 2)
+
+        def forward(self, x):
+            x = x - x.mean()
+            x /= torch.sqrt(x.var())  # eager runs: x needs no gradient
+            return F.dropout(self.lin(x), 0.5).square().sum()
+
+    torch.manual_seed(0)
+    net, x = Scaled().double(), double(5, 3)
+    torch.manual_seed(1)
+    loss = net(x)
+    torch.manual_seed(1)
+    trace = hg.trace(net, x)
+    assert "x" not in trace.leaves
+    torch.testing.assert_close(trace.values[trace.output], loss.detach())

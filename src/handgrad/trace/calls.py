@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from handgrad.errors import BadInput
@@ -58,6 +59,7 @@ class Tape(Protocol):
     values: list[Value]
     current: dict[int, Value]
     stale: dict[int, Stale]
+    first_values: list[tuple[torch.Tensor, torch.Tensor]]
     externals: dict[str, Any]
     read: set[int]
     apart: bool
@@ -107,14 +109,24 @@ class Again:
     def __init__(self, mode: Any, apart: bool = False) -> None:
         self.mode, self.apart = mode, apart
         self.before = False
+        self.hooks = saved_tensors_hooks(same, same) if apart else None
 
     def __enter__(self) -> None:
         self.before, self.mode.apart = self.mode.apart, self.mode.apart or self.apart
+        if self.hooks is not None:  # what we save is none of a checkpoint's business
+            self.hooks.__enter__()
         TorchFunctionMode.__enter__(self.mode)
 
     def __exit__(self, *error: object) -> None:
         TorchFunctionMode.__exit__(self.mode, *error)
+        if self.hooks is not None:
+            self.hooks.__exit__(*error)
         self.mode.apart = self.before
+
+
+def same(tensor: torch.Tensor) -> torch.Tensor:
+    """Save a tensor as it is."""
+    return tensor
 
 
 class NoDerivative(Exception):
@@ -197,3 +209,19 @@ def transformed(args: tuple[Any, ...]) -> bool:
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
     inside = torch._C._are_functorch_transforms_active()
     return inside or any(wrapped(tensor) for tensor in tensors_among(args, {}))
+
+
+def refuse_autocast(frames: list[FrameType]) -> None:
+    """Refuse a line whose dtype is chosen by autocast: its text alone would choose another.
+
+    Raises:
+        BadInput: autocast is on.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        place = place_of(frames[-1])
+        raise BadInput(
+            "autocast chooses the dtype of this line, and no backward line says which",
+            where=str(place.span),
+            why=place.text,
+            hint="leave autocast out of what is traced, or cast on a line: `x.bfloat16()`",
+        )

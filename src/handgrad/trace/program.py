@@ -37,7 +37,6 @@ class Assembly:
     taken: dict[str, int] = field(default_factory=dict)
     exprs: dict[int, Expr] = field(default_factory=dict)
     calls: dict[int, Call] = field(default_factory=dict)
-    own: set[int] = field(default_factory=set)
     scalars: dict[str, Any] = field(default_factory=dict)
     gradients: set[str] = field(default_factory=set)
 

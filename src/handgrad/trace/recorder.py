@@ -16,7 +16,16 @@ from handgrad.ir import Op
 from handgrad.ops import TABLE
 from handgrad.ops.inplace import is_inplace
 from handgrad.trace.blind import Look, looked
-from handgrad.trace.calls import Again, Called, apart_from, plain, public, run, transformed
+from handgrad.trace.calls import (
+    Again,
+    Called,
+    apart_from,
+    plain,
+    public,
+    refuse_autocast,
+    run,
+    transformed,
+)
 from handgrad.trace.casts import cast_apart
 from handgrad.trace.code import code_of
 from handgrad.trace.counting import Axis
@@ -86,6 +95,7 @@ class Recorder(TorchFunctionMode):
         self.hints: dict[int, str] = {}  # names of what may be read and is no argument, by its id
         self.externals: dict[str, Any] = {}  # the user's own functions that lines call, by name
         self.copies: set[int] = set()  # ids of tensors that nobody else has
+        self.first_values: list[tuple[torch.Tensor, torch.Tensor]] = []  # of leaves, before a write
         self.writes: list[Place] = []  # the statements that wrote in place
         self.read: set[int] = set()  # ids of the values that something was made from
         self.counter = itertools.count()
@@ -185,6 +195,7 @@ class Recorder(TorchFunctionMode):
             self.note_plain(name, result)
             return result
         self.discover(frames)
+        refuse_autocast(frames)
         func = public(func)
         called = Called(UNSET.get(func, func), name, plain(args), plain(kwargs), frames)
         args, kwargs = called.args, dict(called.kwargs)
@@ -240,6 +251,8 @@ class Recorder(TorchFunctionMode):
                 "a tensor's .data is set after it was read",
                 hint="write the new tensor to a name of its own",
             )
+        target = called.args[0]
+        self.first_values.append((target, target.detach().clone()))
         return called.func(*called.args, **called.kwargs)
 
     def observe_write(self, called: Called) -> Any:
@@ -305,7 +318,6 @@ class Recorder(TorchFunctionMode):
         tensors = outputs_of(result)
         several = isinstance(result, tuple | list)
         read = list(values_in(args.values()))
-        self.read |= {id(value) for value in read}
         depends = any(value.depends for value in read)
         made = tuple(
             Value(tensor, next(self.counter), op, args, place if several else None, frames=places)
@@ -317,6 +329,8 @@ class Recorder(TorchFunctionMode):
             if self.apart or (several and op.foreign):  # one result may lead to another inside
                 value.edge = None
             value.depends = depends or value.requires
+            if value.requires:
+                self.read |= {id(each) for each in read}
             off = not torch.is_grad_enabled() or any(each.cut for each in read)
             value.cut = depends and not value.requires and off
             self.stale.pop(id(value.tensor), None)

@@ -40,7 +40,7 @@ def graph_gradients(
         NoDerivative: PyTorch itself cannot take the gradients.
         BadInput: a leaf has a gradient, and the program does not know the leaf.
     """
-    known = {n: v.edge for n, v in values.items() if v.edge is not None and not v.written}
+    known = {n: v.edge for n, v in values.items() if v.edge is not None and v.comparable}
     mine = {id(value) for value in values.values()}
     lost = [v for v in recorded.values if v.leaf and v.edge is not None and id(v) not in mine]
     total = (output.tensor * upstream.to(output.tensor.dtype)).sum()
@@ -137,7 +137,7 @@ class Proof:
         if name == self.program.output and not parts:
             return
         total = sum(parts[1:], parts[0]) if parts else None
-        if value.edge is None or value.written:
+        if not value.comparable:
             if total is not None and value.requires:
                 self.grads[name] = total
             return

@@ -64,6 +64,11 @@ class Value:
         return tuple(held.shape), held.dtype
 
     @property
+    def comparable(self) -> bool:
+        """Tell whether the user's graph has its gradient; of a leaf always."""
+        return self.edge is not None and (self.op is None or not self.written)
+
+    @property
     def place(self) -> Place | None:
         """Return the statement, of the outermost frame, that made the value."""
         return self.frames[0][1] if self.frames else None

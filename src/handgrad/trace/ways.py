@@ -74,9 +74,12 @@ def recorded(
     state = torch.get_rng_state()
     while True:
         try:
-            with buffers_restored(forward):
-                recorder, output = record_once(forward, args, kwargs, named, wanted, watching)
-                return finish(recorder, output, upstream), recorder
+            recorder = Recorder(makes_leaves=False)
+            with state_restored(forward, recorder):
+                result = record_once(recorder, forward, args, kwargs, named, wanted, watching)
+                output = pick_output(recorder, result)
+                found = finish(recorder, output, upstream)
+            return found, recorder
         except NoDerivative as error:  # class weights, or what is read as NumPy
             marked = {n for n, t in named.items() if t.requires_grad}
             unasked = {v.hint for v in error.leaves} & set(named) - marked
@@ -87,15 +90,15 @@ def recorded(
 
 
 def record_once(
+    recorder: Recorder,
     forward: Any,
     args: Any,
     kwargs: Any,
     named: Mapping[str, torch.Tensor],
     wanted: set[str],
     watching: Watching | None,
-) -> tuple[Recorder, Value]:
-    """Run a forward pass whose leaves are known."""
-    recorder = Recorder(makes_leaves=False)
+) -> Any:
+    """Run a forward pass whose leaves are known, and return what it returns."""
     swap: dict[int, torch.Tensor] = {}
     for name, tensor in named.items():
         fresh = tensor.detach().clone().requires_grad_(name in wanted)
@@ -115,12 +118,12 @@ def record_once(
             now = forward.get_buffer(name)
             if now is not buffer and (value := recorder.current.get(id(now))) is not None:
                 recorder.current[id(buffer)] = value
-        return recorder, pick_output(recorder, result)
+        return result
 
 
 @contextmanager
-def buffers_restored(forward: Any) -> Iterator[None]:
-    """Leave a module's buffers as they were: a trace is no step of training."""
+def state_restored(forward: Any, recorder: Recorder) -> Iterator[None]:
+    """Leave a module's buffers and parameters as they were: a trace is no step of training."""
     modules = list(forward.modules()) if isinstance(forward, torch.nn.Module) else []
     own = [(m._buffers, n, b) for m in modules for n, b in m._buffers.items() if b is not None]
     before = [buffer.detach().clone() for _, _, buffer in own]
@@ -131,6 +134,8 @@ def buffers_restored(forward: Any) -> Iterator[None]:
             for (home, name, buffer), value in zip(own, before, strict=True):
                 buffer.copy_(value)
                 home[name] = buffer
+            for parameter, value in reversed(recorder.first_values):
+                parameter.copy_(value)
 
 
 def run_recorded(recorder: Recorder, forward: Any, args: Any, kwargs: Any) -> Any:

@@ -25,6 +25,7 @@ class Written:
         self.target = called_on(called)
         self.starts = starts_as_leaf(tape, self.target)
         if self.starts:
+            tape.first_values.append((self.target, self.target.detach().clone()))
             return
         back = called.args[2] if called.name == "__setitem__" else None
         if isinstance(back, torch.Tensor) and shares(back, self.target):
@@ -35,6 +36,8 @@ class Written:
             value.written = True
             if value.snapshot is None:
                 value.snapshot = self.kept if value.tensor is self.target else value.data.clone()
+            if value.op is None and value.requires:  # through its .data
+                tape.first_values.append((value.tensor, value.snapshot))
 
 
 def starts_as_leaf(tape: Tape, target: torch.Tensor) -> bool:
