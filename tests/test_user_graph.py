@@ -380,3 +380,56 @@ def test_a_run_that_is_repeated_draws_the_same_again():
     trace = hg.trace(net, x)
     assert "x" not in trace.leaves
     torch.testing.assert_close(trace.values[trace.output], loss.detach())
+
+
+def test_a_custom_function_whose_callers_source_is_nowhere():
+    scope: dict[str, object] = {"Sign": Sign}
+    exec("def forward(x):\n    h = Sign.apply(x)\n    return (h * x).sum()\n", scope)
+    x = double(3)
+    found = hg.derive(hg.trace(scope["forward"], x)).run()["dx"]
+    torch.testing.assert_close(found, x + x.sign())
+
+
+def test_a_part_that_replaces_what_it_reads_is_right_or_refused():
+    def forward(x, w):
+        for _ in range(3):
+            x = scripted(x * 2, w)
+        return (x * x).sum()
+
+    with pytest.raises(BadInput, match="cannot be followed"):
+        hg.trace(forward, double(4, 3), double(3, 3, seed=1))
+
+
+def test_a_leaf_that_is_written_after_it_was_read_is_refused():
+    def forward(x):
+        loss = (x**2).sum()
+        x.data.mul_(2)  # autograd's own gradient is that of the new x
+        return loss
+
+    with pytest.raises(BadInput, match="the gradient of x"):
+        hg.trace(forward, double(3))
+
+
+def test_an_inner_gradient_that_a_hook_changes_is_refused():
+    def forward(x):
+        h = x * 2
+        h.register_hook(lambda dh: dh * 10)
+        (g,) = torch.autograd.grad((h**3).sum(), x, create_graph=True)
+        return (g**2).sum()
+
+    with pytest.raises(BadInput, match=r"torch\.autograd\.grad does not give"):
+        hg.trace(forward, double(3))
+
+
+def test_a_file_with_a_target_is_checked_as_it_is_traced(tmp_path, capsys):
+    from handgrad.cli import main
+
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\ntorch.manual_seed(0)\nw = torch.randn(3, 1, requires_grad=True)\n"
+        "x = torch.randn(4, 3)\nwith torch.no_grad():\n    t = x @ w\n"
+        "p = x @ w\ne = p - 0.5 * t\nloss = (e**2).mean()\n"
+        "de = 2 * e / e.numel()\ndp = de\ndw = x.T @ dp\n"
+    )
+    assert main(["check", str(file)]) == 0
+    assert "3 of 3 right" in capsys.readouterr().out
