@@ -160,6 +160,12 @@ def masked_at_random(x, w):
     return ((x @ w) * (torch.rand_like(x @ w) > 0.5) / 0.5).square().sum()
 
 
+def sloped(x, w):
+    h = x @ w
+    h = torch.cat([h, torch.zeros(1, 2).to(h) * h[:1]])  # it draws where the value is 0 too
+    return (F.rrelu(h, 0.1, 0.3, training=True).exp() * h).sum()
+
+
 def attended(x, w):
     q = (x @ w).unsqueeze(0)
     return F.scaled_dot_product_attention(q, q, q, dropout_p=0.3).square().sum()
@@ -169,7 +175,7 @@ PASSES = [
     *(straight_through, several_results, one_result_of_several, by_vmap, by_func_grad, by_jit),
     *(gradient_penalty, second_derivative, target, target_inside_a_line, switched_off, inferred),
     *(recomputed, stretched, moments, factors, dropped, dropped_channels, sampled, hard_choice),
-    *(masked_at_random, attended),
+    *(masked_at_random, attended, sloped),
 ]
 
 

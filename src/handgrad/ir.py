@@ -163,6 +163,9 @@ class Op:
     heavy: bool = False
     foreign: bool = False
 
+    def __repr__(self) -> str:
+        return f"Op({self.name!r})"
+
     @property
     def identity(self) -> str:
         """Return what tells an op from others: the name of a row, the text of what has none."""

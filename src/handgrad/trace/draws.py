@@ -111,6 +111,14 @@ def alpha_dropout(
     return x * (kept * scale) + shift
 
 
+def rrelu(
+    called: Called, x: torch.Tensor, *args: Any, inplace: bool = False, **kwargs: Any
+) -> torch.Tensor:
+    """Return a leaky ReLU with drawn slopes (Xu et al. 2015, section 2.4), which it draws at 0 too."""
+    away = x.detach().masked_fill(x.detach() == 0, -1.0)
+    return x * (called.func(away, *args, **kwargs) / away)
+
+
 def attention(
     called: Called,
     query: torch.Tensor,
@@ -137,5 +145,6 @@ FORMS: dict[str, Callable[..., torch.Tensor]] = {
     **dict.fromkeys(("bernoulli", "normal", "poisson", "binomial"), detached),
     "alpha_dropout": alpha_dropout,
     "feature_alpha_dropout": alpha_dropout,
+    "rrelu": rrelu,
     "scaled_dot_product_attention": attention,
 }

@@ -42,6 +42,9 @@ class Draw:
     line: Line
     before: int
 
+    def __repr__(self) -> str:
+        return f"Draw({self.line.text!r}, before={self.before})"
+
 
 @dataclass(frozen=True, repr=False)
 class Trace:
