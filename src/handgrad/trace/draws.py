@@ -114,7 +114,7 @@ def alpha_dropout(
 def rrelu(
     called: Called, x: torch.Tensor, *args: Any, inplace: bool = False, **kwargs: Any
 ) -> torch.Tensor:
-    """Return a leaky ReLU with drawn slopes (Xu et al. 2015, section 2.4), which it draws at 0 too."""
+    """Return a leaky ReLU with drawn slopes (Xu et al. 2015, 2.4), which it draws at 0 too."""
     away = x.detach().masked_fill(x.detach() == 0, -1.0)
     return x * (called.func(away, *args, **kwargs) / away)
 
