@@ -362,8 +362,10 @@ def test_a_leaf_that_the_program_lost_is_refused():
     leaf = recorder.input(x, "x", leaf=True)
     loss = recorder.input((x**2).sum(), "loss")
     with pytest.raises(BadInput, match="x has a gradient that no line accounts for"):
-        graph_gradients(loss, {"loss": loss}, torch.ones(()).double(), recorder)
-    found = graph_gradients(loss, {"loss": loss, "x": leaf}, torch.ones(()).double(), recorder)
+        graph_gradients(loss, {"loss": loss}, torch.ones(()).double(), recorder, print)
+    found = {}
+    known = {"loss": loss, "x": leaf}
+    graph_gradients(loss, known, torch.ones(()).double(), recorder, found.__setitem__)
     torch.testing.assert_close(found["x"], 2 * x.detach())
 
 
@@ -439,3 +441,56 @@ def test_a_file_with_a_target_is_checked_as_it_is_traced(tmp_path, capsys):
     )
     assert main(["check", str(file)]) == 0
     assert "3 of 3 right" in capsys.readouterr().out
+
+
+def test_a_gradient_of_zero_has_a_line():
+    def forward(x, w):
+        return (torch.bernoulli(x * 0.5) * w).sum()
+
+    backward = hg.derive(hg.trace(forward, torch.rand(3).double(), double(3)))
+    assert "dx = torch.zeros_like(x)" in backward.source
+    assert "dx = torch.zeros_like(x)" in hg.simplify(backward).source
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("kind", ["to_sparse", "to_sparse_csr"])
+def test_products_with_a_sparse_constant_are_autograds(kind):
+    adjacency = getattr(torch.eye(4).double() + torch.ones(4).double().diag(), kind)()
+
+    def forward(x, w):
+        h = torch.sparse.mm(adjacency, x @ w).relu()
+        return (adjacency @ h).square().mean()
+
+    x, w = double(4, 3), double(3, 2, seed=1)
+    leaves = x.clone().requires_grad_(), w.clone().requires_grad_()
+    truth = torch.autograd.grad(forward(*leaves), leaves)
+    backward = hg.derive(hg.trace(forward, x, w))
+    for each in (backward, hg.simplify(backward)):
+        found = each.run()
+        torch.testing.assert_close((found["dx"], found["dw"]), truth)
+
+
+def test_a_sparse_leaf_is_refused():
+    x = torch.eye(3).double().to_sparse().requires_grad_()
+    with pytest.raises(BadInput, match="x is sparse"):
+        hg.trace(lambda x: (x @ torch.ones(3, 2).double()).sum(), x)
+
+
+def test_gradients_that_take_much_memory_are_worked_out_when_asked(monkeypatch):
+    from handgrad.trace import ways
+
+    def forward(x, w):
+        h = (x @ w).tanh()
+        s, m = torch.std_mean(h, dim=0)
+        return (h * s - m).square().sum()
+
+    x, w = double(4, 3), double(3, 2, seed=1)
+    kept = hg.trace(forward, x, w)
+    monkeypatch.setattr(ways, "KEPT", 0)
+    lazy = hg.trace(forward, x, w)
+    assert not isinstance(lazy.grads, dict)
+    assert set(lazy.grads) == set(kept.grads)
+    for name, grad in kept.grads.items():
+        torch.testing.assert_close(lazy.grads[name], grad)
+    hg.derive(lazy)
+    assert hg.check(lazy, {"dw": kept.grads["w"]}).ok

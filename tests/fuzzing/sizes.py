@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from fuzzing.program import Argument, Plain, Program, run_plain
@@ -21,7 +22,8 @@ def others(program: Program) -> Iterator[tuple[Mapping[str, Tensor], Plain]]:
         other = dataclasses.replace(program, arguments=arguments)
         try:
             drawn = other.draw()
-            plain = run_plain(other, drawn)
+            with torch.enable_grad():  # an error may leave it switched off
+                plain = run_plain(other, drawn)
         except Exception:
             continue
         yield drawn, plain

@@ -128,14 +128,20 @@ def refuse_nan(trace: Trace) -> None:
     """
     read = {n for line in trace.lines for n in names_by_value(line.expr)}
     for name in trace.program.inputs:
-        if name.name in read and bool(trace.values[name.name].isnan().any()):
-            raise not_a_number(trace.values[name.name], name.name, "", "an input")
+        value = entries(trace.values[name.name])
+        if name.name in read and bool(value.isnan().any()):
+            raise not_a_number(value, name.name, "", "an input")
     for line in trace.lines:
         for target in line.targets:
-            value = trace.values[target]
+            value = entries(trace.values[target])
             bad = bool(value.isnan().any())
             if bad or (target == trace.output and not bool(value.isfinite().all())):
                 raise not_a_number(value, target, str(line.span or ""), line.text)
+
+
+def entries(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as a dense one."""
+    return value if value.layout is torch.strided else value.to_dense()
 
 
 def not_a_number(value: torch.Tensor, name: str, where: str, text: str) -> Undecided:

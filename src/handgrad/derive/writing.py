@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from handgrad.derive.backward import Backward, BackwardLine, refuse_nan
 from handgrad.derive.hoist import Hoist
 from handgrad.derive.opaque import opaque_vjp
@@ -70,7 +72,17 @@ class Writer:
             for name in first_read[place]:
                 if self.sweep.found.get(name):
                     self.assign(name, self.sweep.found[name])
+        self.add_zeros()
         return Backward(self.trace, tuple(self.lines), tuple(self.opaque), "d" + output)
+
+    def add_zeros(self) -> None:
+        """Write the line of each cotangent that nothing arrives at: it is 0."""
+        written = {each.primal for each in self.lines} | {self.trace.output}
+        for name in self.trace.grads:
+            if name not in written:
+                with building_for(None):
+                    zero: Any = torch.zeros_like(self.term(name))  # pyright: ignore[reportArgumentType]
+                self.add("d" + name, zero.expr, name, ())
 
     def first_read(self) -> list[list[str]]:
         """Return for each line the names that no line before it reads, in order of reading."""

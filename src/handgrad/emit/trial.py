@@ -110,9 +110,9 @@ class Trial:
         now = {axis: at(values, axis) for axis in setting.sizes}
         most = max(now.values())
         total = sum(v.numel() for v in self.trace.values.values())
-        for size in (1, 2, 4 * most + 1):
+        for size in dict.fromkeys((1, 2, most + 1, 4 * most + 1)):
             few = len(set(now.values())) == 1 and size not in now.values()
-            if few and total * max(1, size // most) < LARGEST // 10:
+            if few and total * max(1, size // max(1, most)) < LARGEST // 10:
                 given = resized(values, dict.fromkeys(now, size))
                 if self.runs(given):
                     yield size, given

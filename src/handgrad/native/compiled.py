@@ -204,7 +204,12 @@ def from_trace(
 def inputs_of(traced: Trace, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what a program reads: the tensors that are given, others as they were traced."""
     names = [name.name for name in traced.program.inputs]
-    return {n: given[n] if n in given else traced.values[n].contiguous() for n in names}
+    return {n: given[n] if n in given else laid_out(traced.values[n]) for n in names}
+
+
+def laid_out(tensor: Tensor) -> Tensor:
+    """Return a tensor with its entries in order; a sparse one has none."""
+    return tensor.contiguous() if tensor.layout is torch.strided else tensor
 
 
 def states_of(traced: Trace) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def write_at(x: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     entries = entries if entries.dtype == x.dtype else entries.to(x.dtype)
     while parts and parts[-1] == slice(None):
         parts = parts[:-1]
+    if masked and x.ndim == 0:
+        return x.reshape(1).index_put((parts[0].reshape(1),), entries).reshape(())
     if all(isinstance(part, torch.Tensor | range | list | int) for part in parts):
         return x.index_put(tuple(as_tensor(part) for part in parts), entries)
     with torch._C.DisableTorchFunction():

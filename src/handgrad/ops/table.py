@@ -97,7 +97,10 @@ def applies(row: Op, bound: Mapping[str, Any]) -> bool:
     """Tell whether the row's condition holds for the arguments."""
     if row.when is None:
         return True
-    return bool(ask(row.when, fill(row, bound)))
+    try:
+        return bool(ask(row.when, fill(row, bound)))
+    except (IndexError, TypeError, AttributeError):  # of arguments of another kind it says nothing
+        return False
 
 
 def ask(function: Callable[..., Any], bound: Mapping[str, Any]) -> Any:

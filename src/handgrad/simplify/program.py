@@ -134,7 +134,8 @@ class Reading:
         self.facts.used.clear()
         poly = self.lowering.lower(each.line.expr)
         used = tuple(self.facts.used)
-        if not self.ring.is_linear(poly) and not self.reads_upstream(each):
+        part = not self.ring.is_linear(poly) and not self.reads_upstream(each)
+        if part and not each.primal:  # a gradient of zero reads none either
             self.define(each.line)
             self.lowered[each.name] = Lowered(each, poly, used, root=False)
             return

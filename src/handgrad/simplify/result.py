@@ -113,7 +113,7 @@ def simplify(
             result = written(reading, unit, seconds)
         except Spent:
             result = as_derived(reading, seconds)
-        leaves = {each.primal for each in result.lines} & set(backward.trace.leaves)
+        leaves = {each.primal for each in backward.lines} & set(backward.trace.leaves)
         verify(result, leaves, backward)
     return result
 

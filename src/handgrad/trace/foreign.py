@@ -65,6 +65,8 @@ def spelled_function(function: Any) -> str:
     name = resolve_name(function)
     if getattr(NN[1], bare, None) is function:
         return f"{NN[0]}.{bare}"
+    if getattr(torch.sparse, bare.removeprefix("_sparse_"), None) is function:
+        return f"torch.sparse.{bare.removeprefix('_sparse_')}"
     if name:
         return name.replace("torch.functional.", "torch.")
     for space, owner in (("torch", torch), ("torch.nn.functional", torch.nn.functional)):

@@ -243,7 +243,7 @@ class Assembly:
             f"{', '.join(targets)} = {spell(expr)}",
             place.text if place else "",
             place.span if place else None,
-            value.requires,
+            any(v.requires for v in value.group) if len(targets) > 1 else value.requires,
         )
 
     def together(self, value: Value) -> tuple[Value, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -62,6 +62,7 @@ SHAPE_READERS = {
     *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
     *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
 }
+NOTHING = torch.empty(0)
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 UNSET = {  # memory that nobody has written holds anything: it is zero here
     torch.empty: torch.zeros,
@@ -149,6 +150,17 @@ class Recorder(TorchFunctionMode):
         self.memories.setdefault(memory(value.tensor), []).append(value)
         if value.op is None:
             self.asked.clear()  # names that were stored before may mean it
+
+    def let_go(self, needed: Iterable[Value]) -> None:
+        """Hold no tensor any more, of a run that has ended, but those of some values."""
+        wanted = {id(value) for value in needed}
+        for value in self.values:
+            if not value.leaf and id(value) not in wanted:
+                value.tensor, value.snapshot, value.edge = NOTHING, None, None
+        self.current.clear()
+        self.memories.clear()
+        self.stale.clear()
+        self.bound.clear()
 
     def sharing(self, tensor: torch.Tensor) -> list[Value]:
         """Return the values that lie on the memory of a tensor."""
@@ -291,7 +303,9 @@ class Recorder(TorchFunctionMode):
             value.frames = called.places
             return (value,)
         func, args, kwargs = called.func, called.args, called.kwargs
-        found = None if called.name in CUTTERS else TABLE.match(func, args, kwargs)
+        given = (*tensors_among(args, kwargs), *tensors)
+        plain_kind = called.name not in CUTTERS and all(t.layout is torch.strided for t in given)
+        found = TABLE.match(func, args, kwargs) if plain_kind else None
         if found is None:
             op, bound = foreign_call(func, args, kwargs, isinstance(result, tuple | list))
         else:

@@ -16,12 +16,13 @@ from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
+from handgrad.trace.gradients import KEPT, Gradients
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.rerun import rerun_of
 from handgrad.trace.result import Trace
 from handgrad.trace.source import caller
-from handgrad.trace.truth import Proof, graph_gradients, respelled
+from handgrad.trace.truth import Proof, no_gradient, respelled
 from handgrad.trace.values import Note, Value
 
 
@@ -73,8 +74,8 @@ def recorded(
     wanted = wanted_leaves(named, forward, wrt)
     state = torch.get_rng_state()
     while True:
+        recorder = Recorder(makes_leaves=False)
         try:
-            recorder = Recorder(makes_leaves=False)
             with state_restored(forward, recorder):
                 result = record_once(recorder, forward, args, kwargs, named, wanted, watching)
                 output = pick_output(recorder, result)
@@ -84,7 +85,7 @@ def recorded(
             marked = {n for n, t in named.items() if t.requires_grad}
             unasked = {v.hint for v in error.leaves} & set(named) - marked
             if wrt is not None or not wanted & unasked or wanted <= unasked:
-                raise error.error from None
+                raise no_gradient(error.error, recorder.writes) from None
             wanted -= unasked
             torch.set_rng_state(state)
 
@@ -171,9 +172,16 @@ def wanted_leaves(
     if wrt is not None:
         chosen = set(wrt)
     else:
-        marked = {n for n, t in named.items() if t.requires_grad and t.is_floating_point()}
-        chosen = marked or {n for n, t in named.items() if t.is_floating_point()}
+        floats = {n for n, t in named.items() if t.is_floating_point()}
+        marked = {n for n in floats if named[n].requires_grad}
+        chosen = marked or {n for n in floats if named[n].layout is torch.strided}
         chosen |= {n for n, t in known.items() if n not in named and t.requires_grad}
+    for name in chosen:
+        if known[name].layout is not torch.strided:
+            raise BadInput(
+                f"{name} is sparse ({known[name].layout}); handgrad has gradients of dense tensors",
+                hint=f"pass {name}.to_dense(), or a {name} that needs no gradient",
+            )
     if not chosen:
         raise BadInput(
             "no argument is a floating-point tensor, so nothing has a gradient",
@@ -332,15 +340,19 @@ def finish(
         start = torch.ones_like(output.data) if upstream is None else upstream.detach()
         assembly = Assembly(recorder, output, setup_is_input)
         program, values = assembly.program()
-        with threads_for(value.tensor for value in values.values()):
-            truth = graph_gradients(output, values, start, recorder)
-            proof = Proof(program, values, truth, recorder.notes).run(start)
-        program = respelled(program, proof)
         draws, updates = assembly.draws(program, values), assembly.updates(values)
+        recorder.let_go(values.values())
+        sizes = (v.tensor.numel() * v.tensor.element_size() for v in values.values())
+        large = sum(sizes) > KEPT
+        with threads_for(value.tensor for value in values.values()):
+            proof = Proof(program, values, recorder.notes, keeps=not large)
+            proof.run(output, start, recorder)
+        program = respelled(program, proof)
+    held = {name: kept(value, recorder) for name, value in values.items()}
     return Trace(
         program=program,
-        values={name: kept(value, recorder) for name, value in values.items()},
-        grads=proof.grads,
+        values=held,
+        grads=Gradients(program, held, start, proof.found, proof.reach) if large else proof.grads,
         leaves=tuple(n.name for n in program.inputs if is_leaf(values[n.name])),
         upstream=start,
         given=upstream is not None,

@@ -97,6 +97,12 @@ def rewritten(called: Called, before: torch.Tensor) -> torch.Tensor:
             f"no functional form is known for this in-place {called.name.strip('_')}",
             hint="write the result to a new name",
         ) from None
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise called.refused(
+            f"what this in-place {called.name.strip('_')} makes cannot be made as a new tensor",
+            str(error).partition("\n")[0],
+            "write the result to a new name",
+        ) from error
     return result if result.dtype == before.dtype else result.to(before.dtype)
 
 
