@@ -494,3 +494,42 @@ def test_gradients_that_take_much_memory_are_worked_out_when_asked(monkeypatch):
         torch.testing.assert_close(lazy.grads[name], grad)
     hg.derive(lazy)
     assert hg.check(lazy, {"dw": kept.grads["w"]}).ok
+
+
+def vjp_by_name(x, w):
+    y, back = torch.func.vjp(lambda z: (z @ w).tanh(), x)
+    (g,) = back(y * 2)
+    return (g.sum(1, keepdim=True) * y).sum()
+
+
+def vmap_of_a_name_that_is_bound_anew(x, w):
+    h = x @ w
+    o = torch.vmap(torch.sin)(h)
+    h = o * 2
+    return (h * o.T.T).sum()
+
+
+def vmap_in_a_loop(x, w):
+    for _ in range(3):
+        x = torch.vmap(lambda row: torch.sin(row @ w @ w.T))(x * 2)
+    return (x * x).sum()
+
+
+def rows_of_a_jacobian(x, w):
+    y = (x @ w)[:, 0]
+    for _ in range(2):
+        y = torch.func.jacrev(lambda z: z.tanh() * z.sum())(y)[0]
+    return y.sum()
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [vjp_by_name, vmap_of_a_name_that_is_bound_anew, vmap_in_a_loop, rows_of_a_jacobian],
+    ids=lambda forward: forward.__name__,
+)
+def test_what_torch_func_read_is_what_its_names_were_then(forward):
+    x, w = double(4, 3), double(3, 2, seed=1)
+    leaves = x.clone().requires_grad_(), w.clone().requires_grad_()
+    truth = torch.autograd.grad(forward(*leaves), leaves)
+    found = hg.derive(hg.trace(forward, x, w)).run()
+    torch.testing.assert_close((found["dx"], found["dw"]), truth)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import count
 from typing import Any
 
 import torch
@@ -31,8 +33,8 @@ def one_vjp(call: Call, param: str, place: int | None, dy: Any) -> Term:
     """Return the gradient of one tensor among a call's arguments."""
     arg = call.args[param]
     x: Any = arg if place is None else list(operands(arg))[place]
-    taken = set(names(call))
-    inner = next(n for n in ("z", "z_", "z__", "z___") if n not in taken)
+    taken = {*names(call), *re.findall(r"\w+", spell(call))}  # a text may have lambdas of its own
+    inner = next(n for k in count() if (n := "z" + "_" * k) not in taken)
     variable = Name(inner, x.shape, x.dtype)
     swapped = variable if place is None else swap(arg, place, variable)
     function = Call(call.op, {**call.args, param: swapped}, call.outputs)

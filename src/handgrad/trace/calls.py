@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from handgrad.trace.source import Place, place_of
 from handgrad.trace.values import Stale, Value, tensors_among
 
 UNDIFFERENTIABLE = ("the derivative for", "is not differentiable with respect to")
+Scopes = dict[tuple[CodeType, int], dict[str, Any]]
 HOLDING = (np.generic, np.ndarray, tuple, list)
 
 
@@ -59,6 +60,7 @@ class Tape(Protocol):
     values: list[Value]
     current: dict[int, Value]
     stale: dict[int, Stale]
+    scopes: Scopes
     first_values: list[tuple[torch.Tensor, torch.Tensor]]
     externals: dict[str, Any]
     read: set[int]

@@ -19,6 +19,7 @@ from handgrad.trace.blind import Look, looked
 from handgrad.trace.calls import (
     Again,
     Called,
+    Scopes,
     apart_from,
     plain,
     public,
@@ -36,7 +37,7 @@ from handgrad.trace.foreign import foreign_call, template_op
 from handgrad.trace.functions import Functions
 from handgrad.trace.inner_gradient import take_inner_gradient
 from handgrad.trace.source import Place, frame_names, is_library, place_of, user_frames
-from handgrad.trace.unseen import read_unseen
+from handgrad.trace.unseen import note_caller, read_unseen, within_transform
 from handgrad.trace.values import (
     Note,
     Stale,
@@ -104,6 +105,7 @@ class Recorder(TorchFunctionMode):
         self.memories: dict[int, list[Value]] = {}  # the values on each piece of memory
         self.busy = False  # our own work returns from functions too
         self.outer: Drafts | None = None  # the user's call whose inner calls are recorded
+        self.scopes: Scopes = {}  # what statements that call torch.func could read
         self.functions = Functions(self)
         self.previous: Any = None
 
@@ -161,6 +163,7 @@ class Recorder(TorchFunctionMode):
         self.memories.clear()
         self.stale.clear()
         self.bound.clear()
+        self.scopes.clear()
 
     def sharing(self, tensor: torch.Tensor) -> list[Value]:
         """Return the values that lie on the memory of a tensor."""
@@ -202,7 +205,9 @@ class Recorder(TorchFunctionMode):
         if name in ("__get__", "__set__"):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         frames = user_frames(sys._getframe(2), self.root)
-        if not frames or transformed(args):
+        if not frames or transformed(args) or within_transform(frames[0]):
+            if frames:
+                note_caller(self.scopes)
             result = func(*args, **kwargs)
             self.note_plain(name, result)
             return result

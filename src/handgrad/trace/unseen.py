@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
+from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -13,11 +16,40 @@ import torch.nn.functional as F
 from executing import Source
 
 from handgrad.errors import BadInput
-from handgrad.trace.calls import Called, Tape
+from handgrad.trace.calls import Called, Scopes, Tape
+from handgrad.trace.code import code_of
 from handgrad.trace.draws import equal
 from handgrad.trace.functions import external
-from handgrad.trace.source import place_of
+from handgrad.trace.source import is_library, place_at, place_of
 from handgrad.trace.values import Value, values_in
+
+FUNCTORCH = "torch._functorch"
+TRANSFORMS = str(Path(str(sys.modules[FUNCTORCH].__file__)).parent)
+
+
+def note_caller(scopes: Scopes) -> None:
+    """Note what the statement that called torch.func reads: its names may be bound anew later."""
+    frame: FrameType | None = sys._getframe(1)
+    found, inside = None, False
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(TRANSFORMS):
+            inside = True
+        elif inside and not is_library(file):
+            found, inside = frame, False
+        frame = frame.f_back
+    if found is not None:
+        scopes[found.f_code, found.f_lineno] = dict(found.f_locals)
+
+
+def within_transform(user: FrameType) -> bool:
+    """Tell whether torch.func itself makes a call, below a frame of the user's."""
+    frame: FrameType | None = sys._getframe(3)
+    while frame is not None and frame is not user:
+        if frame.f_code.co_filename.startswith(TRANSFORMS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -> Value:
@@ -30,8 +62,8 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
     if found is None:
         raise refused(frame, "", "no recorded line made a tensor that has a gradient")
     expr, position = found
-    part = Part(tape, frame)
-    text = ast.unparse(part.visit(deepcopy(expr)))
+    part = Part(tape, frame, tensor)
+    text = ast.unparse(part.read(expr))
     template = text.replace("{", "{{").replace("}", "}}")
     for name in part.operands:
         template = template.replace(name, "{" + name + "}")
@@ -55,6 +87,10 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
         raise refused(frame, text, f"it reads {told} without naming it: make that an argument")
     called = Called(None, "part", (), {}, [frame])
     (value,) = tape.record_template(template, called, part.operands, tensor)
+    made = place_at(code_of(frame).source, frame.f_code.co_filename, expr.lineno)
+    value.frames = ((id(frame), made),)
+    if position is not None:  # the other results may lead through this one inside
+        value.edge = None
     return value
 
 
@@ -75,8 +111,13 @@ def expression(
     """Return the expression that made a tensor, and which of its results the tensor is."""
     if isinstance(node, ast.Call | ast.Subscript | ast.Attribute):
         return node, None
-    if not isinstance(node, ast.Name):
-        return None
+    names = [node.id] if isinstance(node, ast.Name) else []
+    names += [name for name, value in frame.f_locals.items() if value is tensor]
+    return next(filter(None, (assigned(frame, name) for name in names)), None)
+
+
+def assigned(frame: FrameType, name: str) -> tuple[ast.expr, int | None] | None:
+    """Return the expression that a name was last bound to, and which of its results it is."""
     tree = Source.for_frame(frame).tree
     best: tuple[ast.expr, int | None] | None = None
     line = -1
@@ -84,7 +125,7 @@ def expression(
         if not isinstance(each, ast.Assign) or not line < each.lineno <= frame.f_lineno:
             continue
         for target in each.targets:
-            place = place_in(target, node.id)
+            place = place_in(target, name)
             if place is not False:
                 best, line = (each.value, place), each.lineno
     return best
@@ -104,10 +145,22 @@ def place_in(target: ast.expr, name: str) -> int | bool | None:
 class Part(ast.NodeTransformer):
     """Exchange the tensors that an expression names for operands, and note what else it calls."""
 
-    def __init__(self, tape: Tape, frame: FrameType) -> None:
-        self.tape, self.frame = tape, frame
+    def __init__(self, tape: Tape, frame: FrameType, made: torch.Tensor) -> None:
+        self.tape, self.frame, self.made = tape, frame, made
         self.operands: dict[str, torch.Tensor] = {}
         self.inner: list[str] = []
+        self.scope: Mapping[str, Any] = {}
+
+    def read(self, node: ast.expr) -> ast.expr:
+        """Return an expression with its names exchanged, as they were when it ran."""
+        before = self.scope
+        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        noted = [self.tape.scopes.get((self.frame.f_code, line)) for line in lines]
+        self.scope = next((each for each in noted if each is not None), self.frame.f_locals)
+        try:
+            return self.visit(deepcopy(node))
+        finally:
+            self.scope = before
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         """Leave the arguments of an inner function as they are."""
@@ -142,11 +195,21 @@ class Part(ast.NodeTransformer):
         if isinstance(node, ast.Name):
             if node.id in self.inner or value in (torch, F) or hasattr(builtins, node.id):
                 return node
+            if getattr(value, "__module__", "").startswith(FUNCTORCH):
+                made = assigned(self.frame, node.id)
+                if made is not None and made[1] is not None:  # `y, f = torch.func.vjp(...)`
+                    return ast.Subscript(self.read(made[0]), ast.Constant(made[1]), ast.Load())
             return ast.Name(external(self.tape, node.id, value))
         return self.generic_visit(node)
 
     def operand(self, tensor: torch.Tensor) -> ast.Name:
-        """Return the operand that a tensor is."""
+        """Return the operand that a tensor is.
+
+        Raises:
+            BadInput: it is what the expression made: a name was bound anew.
+        """
+        if tensor is self.made:
+            raise refused(self.frame, "", "it reads a name that was bound anew since then")
         self.tape.resolve(tensor, self.frame)
         for name, known in self.operands.items():
             if known is tensor:
@@ -164,7 +227,7 @@ class Part(ast.NodeTransformer):
         if isinstance(node, ast.Name):
             if node.id in self.inner:
                 raise LookupError
-            for scope in (self.frame.f_locals, self.frame.f_globals, vars(builtins)):
+            for scope in (self.scope, self.frame.f_globals, vars(builtins)):
                 if node.id in scope:
                     return scope[node.id]
         elif isinstance(node, ast.Attribute):
