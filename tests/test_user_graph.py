@@ -533,3 +533,40 @@ def test_what_torch_func_read_is_what_its_names_were_then(forward):
     truth = torch.autograd.grad(forward(*leaves), leaves)
     found = hg.derive(hg.trace(forward, x, w)).run()
     torch.testing.assert_close((found["dx"], found["dw"]), truth)
+
+
+class Noisy(nn.Module):
+    """Noise that is drawn into a buffer in the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.mu, self.sigma = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
+        self.register_buffer("noise", torch.zeros(3))
+
+    def forward(self, x):
+        self.noise.normal_()
+        weight = self.mu + self.sigma * self.noise
+        return (x * weight).square().sum()
+
+
+def test_what_is_drawn_into_a_buffer_keeps_its_value():
+    net, x = Noisy().double(), double(4, 3)
+    torch.manual_seed(5)
+    truth = torch.autograd.grad(net(x), list(net.parameters()))
+    torch.manual_seed(5)
+    found = hg.derive(hg.trace(net, x)).run()
+    torch.testing.assert_close((found["dmu"], found["dsigma"]), truth)
+
+
+def test_a_view_of_a_parameter_keeps_its_value_when_training_goes_on():
+    w = double(3, 2).requires_grad_()
+
+    def forward(x):
+        turned = w.T
+        return (x @ turned.T).tanh().sum()
+
+    trace = hg.trace(forward, double(4, 3))
+    before = trace.values["turned"].clone()
+    with torch.no_grad():
+        w.mul_(2)
+    torch.testing.assert_close(trace.values["turned"], before)

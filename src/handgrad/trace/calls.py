@@ -13,13 +13,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from handgrad.errors import BadInput
-from handgrad.ir import Op
+from handgrad.ir import Op, Static
 from handgrad.trace.source import Place, place_of
 from handgrad.trace.values import Stale, Value, tensors_among
 
 UNDIFFERENTIABLE = ("the derivative for", "is not differentiable with respect to")
 Scopes = dict[tuple[CodeType, int], dict[str, Any]]
-HOLDING = (np.generic, np.ndarray, tuple, list)
+HOLDING = (np.generic, np.ndarray, tuple, list, Static)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,9 @@ def without(called: Called, leaf: torch.Tensor) -> bool:
 
 
 def plain(given: Any) -> Any:
-    """Return arguments with NumPy's numbers and arrays as Python's and torch's own."""
+    """Return arguments with NumPy's numbers and arrays, and rules' own, as torch takes them."""
+    if isinstance(given, Static):
+        return given.value
     if isinstance(given, np.generic):
         return given.item()
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":

@@ -19,4 +19,4 @@ def cast_apart(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], resu
         return result
     asked = [*args[1:], *kwargs.values()]
     is_cast = name != "to" or any(isinstance(a, torch.dtype | torch.Tensor) for a in asked)
-    return result.view_as(result) if is_cast else result
+    return result.view_as(result) if is_cast and result.layout is torch.strided else result

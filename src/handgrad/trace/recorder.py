@@ -153,6 +153,11 @@ class Recorder(TorchFunctionMode):
         if value.op is None:
             self.asked.clear()  # names that were stored before may mean it
 
+    def outside(self) -> set[int]:
+        """Return where the tensors lie that the run did not make: others can write to them."""
+        given = (v.tensor for v in self.values if v.op is None and id(v.tensor) not in self.copies)
+        return {memory(tensor) for tensor in given} - {0}
+
     def let_go(self, needed: Iterable[Value]) -> None:
         """Hold no tensor any more, of a run that has ended, but those of some values."""
         wanted = {id(value) for value in needed}

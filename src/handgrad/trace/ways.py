@@ -24,6 +24,7 @@ from handgrad.trace.result import Trace
 from handgrad.trace.source import caller
 from handgrad.trace.truth import Proof, no_gradient, respelled
 from handgrad.trace.values import Note, Value
+from handgrad.trace.writes import memory
 
 
 def trace(
@@ -341,6 +342,7 @@ def finish(
         assembly = Assembly(recorder, output, setup_is_input)
         program, values = assembly.program()
         draws, updates = assembly.draws(program, values), assembly.updates(values)
+        theirs = recorder.outside()
         recorder.let_go(values.values())
         sizes = (v.tensor.numel() * v.tensor.element_size() for v in values.values())
         large = sum(sizes) > KEPT
@@ -348,7 +350,7 @@ def finish(
             proof = Proof(program, values, recorder.notes, keeps=not large)
             proof.run(output, start, recorder)
         program = respelled(program, proof)
-    held = {name: kept(value, recorder) for name, value in values.items()}
+    held = {name: kept(value, recorder, theirs) for name, value in values.items()}
     return Trace(
         program=program,
         values=held,
@@ -368,10 +370,9 @@ def finish(
     )
 
 
-def kept(value: Value, recorder: Recorder) -> torch.Tensor:
+def kept(value: Value, recorder: Recorder, theirs: set[int]) -> torch.Tensor:
     """Return a value's tensor for the trace; a copy where the user can still write to it."""
-    theirs = value.op is None and id(value.tensor) not in recorder.copies
-    outside = theirs or recorder.makes_leaves
+    outside = recorder.makes_leaves or memory(value.tensor) in theirs
     return value.data.clone() if outside and value.snapshot is None else value.data
 
 
