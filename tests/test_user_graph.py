@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -570,3 +572,74 @@ def test_a_view_of_a_parameter_keeps_its_value_when_training_goes_on():
     with torch.no_grad():
         w.mul_(2)
     torch.testing.assert_close(trace.values["turned"], before)
+
+
+class Shifting(nn.Module):
+    """A module that writes to an argument that needs no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x -= x.mean(0)
+        for row in x:
+            row.mul_(2)
+        return self.inner(x).square().sum()
+
+
+def test_an_argument_that_needs_no_gradient_may_be_written_to():
+    net, x = Shifting().double(), double(4, 3)
+    truth = torch.autograd.grad(net(x.clone()), list(net.parameters()))
+    found = hg.derive(hg.trace(net, x)).run()
+    torch.testing.assert_close((found["dinner_weight"], found["dinner_bias"]), truth)
+
+
+def test_a_write_to_a_leaf_is_refused_by_its_line():
+    def forward(x):
+        x += 1
+        return (x * x).sum()
+
+    with pytest.raises(BadInput, match="in-place") as found:
+        hg.trace(forward, double(3))
+    assert "x += 1" in str(found.value)
+
+
+class Counting(nn.Module):
+    """A module that warms up: another factor at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = nn.Linear(3, 2), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x).square().mean() * min(1.0, self.calls / 10)
+
+
+def noise_by_numpy(x):
+    return (x * torch.tensor(np.random.normal(size=(4, 3)))).sum()  # noqa: NPY002
+
+
+def noise_by_python(x):
+    return (x * random.random()).sum()
+
+
+def test_a_trace_leaves_a_modules_numbers_as_they_were():
+    net = Counting().double()
+    trace = hg.trace(net, double(4, 3))
+    assert net.calls == 0
+    assert [note.kind for note in trace.notes] == ["state"]
+
+
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        (Counting().double(), "Counting.calls becomes 1"),
+        (noise_by_numpy, "draws from numpy.random"),
+        (noise_by_python, "draws from Python's random"),
+    ],
+)
+def test_a_step_is_not_made_of_what_the_next_run_would_find_changed(forward, words):
+    with pytest.raises(BadInput, match=words):
+        hg.compile(forward, double(4, 3))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import handgrad as hg
 from emit.forwards import ALL, SIX, leaves_of, linear, rms_norm, saved_bytes, tensor
@@ -301,11 +302,6 @@ def inplace(x):
     return x.add_(1) * 2
 
 
-def random(x):
-    mask = torch.rand(3, 5) > 0.5
-    return x * mask
-
-
 def packed(xs):
     return xs[0] * xs[1]
 
@@ -323,7 +319,6 @@ def outside(x):
         (both, (tensor(3, 5),), "returns tuple"),
         (view, (tensor(3, 5),), "out is a view of x"),
         (inplace, (tensor(3, 5),), "changes an argument in place"),
-        (random, (tensor(3, 5),), "drawn at random inside"),
         (packed, ([tensor(3), tensor(3)],), "xs holds several tensors"),
         (outside, (tensor(3, 5),), "reads OUTSIDE, which is no argument"),
     ],
@@ -389,3 +384,36 @@ def test_the_emitted_file_is_the_golden_one(name, update_golden):
     if update_golden:
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8")
+
+
+class Noisy(nn.Module):
+    """Batch norm, dropout and a drawn latent: what changes and what is random."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.norm = nn.Linear(5, 4), nn.BatchNorm1d(4)
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x):
+        mean, spread = self.drop(self.norm(self.inner(x))).chunk(2, dim=1)
+        return mean + spread.exp() * torch.randn_like(spread)
+
+
+def test_a_function_draws_and_changes_buffers_as_its_forward_pass_does():
+    net, x = Noisy().double(), tensor(6, 5)
+    found = hg.function(net, x)
+    states = {n.replace(".", "_"): t for n, t in net.state_dict().items()}
+    own = {n: t.detach().clone() for n, t in states.items()}
+    given = [x.clone(), *(own[n] for n in list(found.parameters.parameters)[1:])]
+    leaves = [t.requires_grad_() for t in given[:5]]
+    for seed in range(3):
+        torch.manual_seed(seed)
+        truth = net(x)
+        torch.manual_seed(seed)
+        output = found(*given)
+        torch.testing.assert_close(output, truth)
+        grads = torch.autograd.grad(output.square().sum(), leaves[1:])
+        expected = torch.autograd.grad(truth.square().sum(), list(net.parameters()))
+        torch.testing.assert_close(grads, expected)
+    for name, tensor_now in states.items():
+        torch.testing.assert_close(own[name].detach(), tensor_now.detach())

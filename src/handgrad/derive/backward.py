@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -77,6 +77,13 @@ class Backward:
         """Return every forward name that the lines read, for value or shape."""
         read = (n for each in self.lines for n in names_in_text(each.line.text))
         return tuple(dict.fromkeys(n for n in read if n in self.trace.values))
+
+    def drawing(self) -> Backward:
+        """Return the lines with a forward pass that draws at random in lines of its own."""
+        trace, places = self.trace.drawing()
+        lines = tuple(replace(each, forward=places[each.forward]) for each in self.lines)
+        opaque = tuple((name, places[place]) for name, place in self.opaque)
+        return replace(self, trace=trace, lines=lines, opaque=opaque)
 
     def run(self, values: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
         """Run the lines.

@@ -12,6 +12,7 @@ from handgrad.emit.graph import Graph, Node
 from handgrad.emit.parameters import Definition, Signature
 from handgrad.emit.residuals import Residuals
 from handgrad.emit.shapes import Alike, by_names, of_shape, renamed
+from handgrad.errors import BadInput
 from handgrad.ir import Line, Name
 from handgrad.spell import spell
 
@@ -84,9 +85,30 @@ class Assembly:
         scalars = [name for name in self.trace.program.scalars if name in read]
         numbers = [(name, name) for name in scalars]
         numbers += [(word, f"{name}.shape") for name, word in self.shapes.items()]
+        changes = list(self.update_rows())
         wanted = {self.trace.output, *self.saved, *scalars, *self.shapes}
-        forward = tuple(self.with_numbers(self.forward_rows(wanted), wanted))
+        wanted = wanted.union(*(row.reads for row in changes))
+        forward = (*self.with_numbers(self.forward_rows(wanted), wanted), *changes)
         return Body(forward, self.saved, tuple(numbers), backward, returned)
+
+    def update_rows(self) -> Iterator[Row]:
+        """Yield the lines that change buffers as the forward pass does.
+
+        Raises:
+            BadInput: one is read after it was changed.
+        """
+        changed: set[str] = set()
+        for name, line in self.trace.updates.items():
+            row = Row((), f"{name}.copy_({spell(line.expr)})")
+            if name in self.saved or not changed.isdisjoint(row.reads - {name}):
+                raise BadInput(
+                    f"the forward pass changes {name}, and it is read after that",
+                    where=str(line.span or ""),
+                    why=line.source,
+                    hint=f"read a copy of {name}, made before it changes",
+                )
+            changed.add(name)
+            yield row
 
     def forward_rows(self, wanted: set[str]) -> list[Row]:
         """Return the forward lines that are needed, with parts that are saved as their own."""

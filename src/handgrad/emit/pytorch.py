@@ -72,6 +72,7 @@ def module(backward: Backward, title: str = "") -> str:
         BadInput: a line calls a function or class that only the user's own file has.
     """
     refuse_externals(backward)
+    backward = backward.drawing()
     bare = "\n\n\n".join([imports(backward), forward_text(backward), backward_text(backward)])
     proof = prove(backward, bare)
     head = docstring(backward, title, proof) + "\n\n" + imports(backward)

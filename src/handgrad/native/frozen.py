@@ -17,9 +17,9 @@ def frozen(looks: Iterable[Look]) -> tuple[Look, ...]:
     What is only printed decides nothing.
     """
     found = {
-        look.where: look
+        (look.where, look.text if look.name == "state" else ""): look
         for look in looks
-        if look.name in NUMBERS | BRANCHES
+        if look.name in NUMBERS | BRANCHES | {"state"}
         and not (look.checks and look.name in BRANCHES)
         and not look.text.startswith("print(")
     }
@@ -31,6 +31,9 @@ def refuse(look: Look) -> BadInput:
     if look.name in BRANCHES:
         what = "the forward pass branches on a tensor's values, and a step has one branch only"
         instead = "choose by torch.where"
+    elif look.name == "state":
+        what = "the forward pass is another one the next time, and a step would stay as it is now"
+        instead = "draw with torch, keep what changes in a buffer"
     else:
         what = (
             "the forward pass takes a number from a tensor, and a step would keep it as it is now"

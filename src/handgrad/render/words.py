@@ -25,6 +25,7 @@ NOTES = {
     "detach": "no gradient flows back through this detach",
     "cut": "no gradient flows back through this line",
     "item": "a tensor became a plain number here: for the backward pass it is a constant",
+    "state": "this is another one in the next run: the backward pass is that of this run only",
     "branch": "which way this goes depends on a value: the backward pass is that of this way only",
 }
 

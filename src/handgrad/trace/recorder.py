@@ -219,7 +219,8 @@ class Recorder(TorchFunctionMode):
         self.discover(frames)
         refuse_autocast(frames)
         func = public(func)
-        called = Called(UNSET.get(func, func), name, plain(args), plain(kwargs), frames)
+        args = args if func is torch.tensor else plain(args)  # which warns where it gets a tensor
+        called = Called(UNSET.get(func, func), name, args, plain(kwargs), frames)
         args, kwargs = called.args, dict(called.kwargs)
         if name == "data" and getattr(func, "__name__", "") == "__set__":
             return self.observe_set(called)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,8 @@ def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> 
     for text in dict.fromkeys((line.text, spelled)):
         trial = scope
         try:
-            with torch.set_grad_enabled(line.differentiable):
+            with torch.set_grad_enabled(line.differentiable), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the person's own run has told them
                 exec(compile(text, "<forward>", "exec"), trial)
         except Exception as error:  # the user's text need not run by itself
             problem = f"{type(error).__name__}: {error}"

@@ -17,16 +17,22 @@ class Rerun:
     Attributes:
         forward: their function or module.
         given: its arguments, by the names of the parameters.
+        state: what the random numbers started from.
         wrt: the names of the leaves, None for every real tensor.
     """
 
     forward: Callable[..., Any]
     given: Mapping[str, Any]
+    state: torch.Tensor
     wrt: tuple[str, ...] | None = None
 
 
 def rerun_of(
-    forward: Callable[..., Any], args: Any, kwargs: Any, wrt: Iterable[str] | None
+    forward: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    wrt: Iterable[str] | None,
+    state: torch.Tensor,
 ) -> Rerun | None:
     """Return what calls a forward pass again; None if its arguments cannot be given one by one."""
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
@@ -45,7 +51,7 @@ def rerun_of(
             del bound.arguments[word]
     if any(p.kind is p.POSITIONAL_ONLY for p in signature.parameters.values()):
         return None
-    return Rerun(forward, dict(bound.arguments), None if wrt is None else tuple(wrt))
+    return Rerun(forward, dict(bound.arguments), state, None if wrt is None else tuple(wrt))
 
 
 def has_tensors_inside(value: Any) -> bool:

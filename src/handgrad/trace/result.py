@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -87,6 +87,18 @@ class Trace:
     def output(self) -> str:
         """Return the name of the result."""
         return self.program.output
+
+    def drawing(self) -> tuple[Trace, list[int]]:
+        """Return the trace with what it drew as lines of its own, and where each line went."""
+        lines: list[Line] = []
+        places: list[int] = []
+        for place in range(len(self.lines) + 1):
+            lines += [draw.line for draw in self.draws.values() if draw.before == place]
+            places.append(len(lines))
+            lines += self.lines[place : place + 1]
+        inputs = tuple(n for n in self.program.inputs if n.name not in self.draws)
+        program = replace(self.program, lines=tuple(lines), inputs=inputs)
+        return replace(self, program=program, draws={}), places
 
     @property
     def names(self) -> dict[str, Name]:

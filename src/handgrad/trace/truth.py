@@ -152,6 +152,7 @@ class Proof:
         self.reach = 0.0
         self.left = list(program.lines)
         self.failure: Exception | None = None
+        self.writes: list[Place] = []
         self.scope = scope_of(program) | {name: value.data for name, value in values.items()}
 
     def run(self, output: Value, upstream: torch.Tensor, recorded: Graph) -> Proof:
@@ -161,6 +162,7 @@ class Proof:
             BadInput: a line gives another value, or another gradient, than the user's did.
         """
         self.grads[self.program.output] = upstream
+        self.writes = recorded.writes
         self.found.append(self.program.output)
         graph_gradients(output, self.values, upstream, recorded, self.told)
         self.truth = dict.fromkeys(self.values) | self.truth
@@ -244,11 +246,12 @@ class Proof:
         value, readers = self.values[name], self.readers.get(name, [])
         line = readers[0] if readers else None
         hook = next((note for note in self.notes if note.kind == "hook"), None)
-        span = hook.place.span if hook and hook.place else (line.span if line else None)
-        if span is None and value.place is not None:
-            span = value.place.span
+        writes = [w for w in self.writes if ".data" in w.text] or self.writes[-1:]
+        writes = writes if line is None else []  # `x.data.add_(1)` leaves no line
+        places = [hook.place if hook else None, line, *writes, value.place]
+        span = next((place.span for place in places if place is not None and place.span), None)
+        text = next((place.text for place in places if place is not None), "")
         why = f"PyTorch's own gradient of {name} is not the one that the lines that read it give"
-        text = hook.place.text if hook and hook.place else (line.text if line else "")
         return BadInput(
             f"the gradient of {name} passes something that is no line",
             where=str(span or ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -17,11 +19,12 @@ from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
 from handgrad.trace.gradients import KEPT, Gradients
+from handgrad.trace.outside import Outside
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.rerun import rerun_of
 from handgrad.trace.result import Trace
-from handgrad.trace.source import caller
+from handgrad.trace.source import caller, is_library, place_of
 from handgrad.trace.truth import Proof, no_gradient, respelled
 from handgrad.trace.values import Note, Value
 from handgrad.trace.writes import memory
@@ -47,8 +50,9 @@ def trace(
         BadInput: the forward pass cannot be traced; the message says which line and why.
     """
     wrt = None if wrt is None else tuple(wrt)
+    state = torch.get_rng_state()
     found, _ = recorded(forward, args, kwargs, wrt, upstream)
-    return replace(found, rerun=rerun_of(forward, args, kwargs, wrt))
+    return replace(found, rerun=rerun_of(forward, args, kwargs, wrt, state))
 
 
 def trace_telling(
@@ -73,22 +77,45 @@ def recorded(
     target = forward.forward if isinstance(forward, torch.nn.Module) else forward
     named = name_arguments(target, args, kwargs)
     wanted = wanted_leaves(named, forward, wrt)
-    state = torch.get_rng_state()
+    outside = Outside(forward)
+    marked = {n for n, t in named.items() if t.requires_grad}
     while True:
         recorder = Recorder(makes_leaves=False)
         try:
             with state_restored(forward, recorder):
                 result = record_once(recorder, forward, args, kwargs, named, wanted, watching)
+                recorder.reads += (changes := list(outside.changed()))
+                recorder.notes += [Note("state", None, f"{c.where}: {c.text}") for c in changes]
                 output = pick_output(recorder, result)
                 found = finish(recorder, output, upstream)
+            outside.restore()
             return found, recorder
         except NoDerivative as error:  # class weights, or what is read as NumPy
-            marked = {n for n, t in named.items() if t.requires_grad}
             unasked = {v.hint for v in error.leaves} & set(named) - marked
             if wrt is not None or not wanted & unasked or wanted <= unasked:
                 raise no_gradient(error.error, recorder.writes) from None
-            wanted -= unasked
-            torch.set_rng_state(state)
+        except RuntimeError as error:  # `x -= x.mean()` of an argument that needs no gradient
+            unasked = wanted & set(named) - marked
+            if not re.search("in-?place", str(error)):
+                raise  # the user's own
+            others = wanted - unasked or captured_names(forward)
+            if wrt is not None or not unasked or not others:
+                raise changed_leaf(error) from error
+        wanted -= unasked
+        outside.rewind()
+
+
+def changed_leaf(error: RuntimeError) -> BadInput:
+    """Say which line writes to a tensor that it must not write to."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if not is_library(frame.f_code.co_filename)]
+    place = place_of(own[-1]) if own else None
+    return BadInput(
+        str(error).partition(". ")[0].rstrip("."),
+        where=str(place.span) if place else "",
+        why=place.text if place else "",
+        hint="write the result to a new name, or to a copy (`.clone()`)",
+    )
 
 
 def record_once(
@@ -342,6 +369,8 @@ def finish(
         assembly = Assembly(recorder, output, setup_is_input)
         program, values = assembly.program()
         draws, updates = assembly.draws(program, values), assembly.updates(values)
+        scalars, sizes = dict(assembly.scalars), assembly.sizes()  # those of draws too
+        program = replace(program, scalars=scalars, sizes=sizes)
         theirs = recorder.outside()
         recorder.let_go(values.values())
         sizes = (v.tensor.numel() * v.tensor.element_size() for v in values.values())
