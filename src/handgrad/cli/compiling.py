@@ -8,11 +8,12 @@ import typer
 
 from handgrad.cli.options import Debug, Json, NoColor, Target
 from handgrad.cli.passes import tell, traced
-from handgrad.cli.screen import show, waiting
+from handgrad.cli.screen import show
 from handgrad.native.compiled import Compiled, from_backward
 from handgrad.native.lower.update import Rule
 from handgrad.native.making import in_lines
 from handgrad.nn import SGD
+from handgrad.patience import patience
 from handgrad.render import words
 
 Show = Annotated[bool, typer.Option("--show", help="Print the C code.")]
@@ -27,7 +28,7 @@ def compile(
 ) -> None:
     """Compile a training step to native code, and do one step."""
     trace = traced(target)
-    with waiting("deriving, compiling", no_color):
+    with patience("deriving, compiling", no_color):
         backward = in_lines(trace, None)
         values = {name: value.clone() for name, value in trace.values.items()}
         made = from_backward(backward, values, Rule(SGD()), warn=False)

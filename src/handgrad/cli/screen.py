@@ -79,16 +79,6 @@ def console(stream: TextIO, no_color: bool) -> Console:
 
 
 @contextmanager
-def waiting(text: str, no_color: bool = False) -> Iterator[None]:
-    """Show on stderr, where that is a terminal, that work without a bar goes on."""
-    if not is_terminal(sys.stderr):
-        yield
-        return
-    with console(sys.stderr, no_color).status(text):
-        yield
-
-
-@contextmanager
 def aside() -> Iterator[None]:
     """Send what the user's own code prints to stderr: stdout is for the result."""
     with redirect_stdout(sys.stderr):

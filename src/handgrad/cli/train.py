@@ -12,8 +12,9 @@ import typer
 
 from handgrad.cli.folder import save_all
 from handgrad.cli.options import Debug, Json, NoColor
-from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say, waiting, write
+from handgrad.cli.screen import DONE, NOTE, console, is_terminal, say, write
 from handgrad.errors import BadInput
+from handgrad.patience import patience
 from handgrad.render import data as as_data
 from handgrad.render.run_files import pictures
 from handgrad.render.runs import summary
@@ -188,7 +189,7 @@ class Shown:
         self.step = self.bar.step if self.bar else Tenths(self.write).step
         self.watcher = Watcher(self.note, self.start, self.moved)
         self.wait = ExitStack()
-        self.wait.enter_context(waiting("reading the words, compiling the steps", no_color))
+        self.wait.enter_context(patience("reading the words, compiling the steps", no_color))
 
     def write(self, text: str) -> None:
         """Write text at once, unless the result is to be JSON."""
@@ -207,7 +208,7 @@ class Shown:
         if moment.step == moment.steps:
             if self.bar:
                 self.bar.close()
-            self.wait.enter_context(waiting("measuring the losses", self.no_color))
+            self.wait.enter_context(patience("measuring the losses", self.no_color))
 
     def note(self, text: str) -> None:
         """Say what one should know; with JSON that is in the result."""

@@ -15,6 +15,7 @@ from handgrad.errors import NoRule
 from handgrad.ir import Call, Expr, Item, Line, Name, children, names, walk
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
+from handgrad.patience import patience
 from handgrad.spell import spell
 from handgrad.threads import threads_for
 from handgrad.trace import Trace
@@ -34,8 +35,8 @@ def derive(trace: Trace, *, strict: bool = False) -> Backward:
         Mismatch: a line does not give autograd's gradient.
     """
     refuse_nan(trace)
-    backward = Writer(trace, strict).write()
-    with threads_for(trace.values.values()):
+    with patience("deriving"), threads_for(trace.values.values()):
+        backward = Writer(trace, strict).write()
         verify(backward)
     return backward
 

@@ -36,6 +36,7 @@ from handgrad.emit.trial import Trial
 from handgrad.emit.vary import Pair
 from handgrad.errors import BadInput, Mismatch
 from handgrad.ir import Line
+from handgrad.patience import patience
 from handgrad.simplify import simplify
 from handgrad.threads import threads_for
 from handgrad.trace import Trace, trace
@@ -120,7 +121,8 @@ def function(
     signature = parameters.of_function(backward.trace, forward, args, kwargs)
     signature = replace(signature, name=name or signature.name)
     given = parameters.given(forward, args, kwargs)
-    with threads_for(backward.trace.values.values()):
+    told = patience("comparing the Function with autograd at other sizes")
+    with told, threads_for(backward.trace.values.values()):
         return at_all_sizes(backward, signature, forward, given, wrt)
 
 

@@ -105,7 +105,9 @@ def docstring(backward: Backward, title: str, proof: Proof) -> str:
     first = f"Forward and backward pass{' of ' + title if title else ''}, line by line."
     said = PROVED if proof.proved else COMPARED
     said += f"\nIts lines are for {', '.join(proof.fixed)}." if proof.fixed else ""
-    frozen = [n.text for n in backward.trace.notes if n.kind in ("item", "branch")]
+    if backward.trace.updates:
+        said += f"\nIt leaves as they are: {', '.join(backward.trace.updates)}."
+    frozen = [n.text for n in backward.trace.notes if n.kind in ("item", "branch", "state")]
     said += "".join(f"\nTensors' values decided this, and others may not: {t}" for t in frozen)
     body = f"{first}\n\n{said}{marked}"
     return f'"""{body}\n"""'

@@ -25,6 +25,7 @@ from handgrad.native.plans import Plan
 from handgrad.native.starts import Start
 from handgrad.native.tensors import forms_of, working
 from handgrad.nn.optimisers import SGD, Optimiser
+from handgrad.patience import patience
 
 if TYPE_CHECKING:
     from handgrad.derive import Backward
@@ -72,7 +73,8 @@ def compile(
     asked = Asked(forward, args, kwargs, wanted, *options, seconds)
     key = asked.key
     start = starts.load(key, given)
-    return (start and again(asked, start, given)) or first(asked, key, given)
+    with patience(f"compiling the step, {seconds:g} s at most"):
+        return (start and again(asked, start, given)) or first(asked, key, given)
 
 
 def again(asked: Asked, start: Start, given: Mapping[str, Tensor]) -> Compiled | None:

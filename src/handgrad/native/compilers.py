@@ -88,7 +88,9 @@ def run_compiler(compiler: Compiler, flags: tuple[str, ...], source: Path, targe
             timeout=max(min(SECONDS, left()), 0.1),
             errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise CannotBuild(f"the C compiler was not done in {error.timeout:.0f} s") from error
+    except OSError as error:
         raise CannotBuild(f"the C compiler did not run: {error}") from error
     if done.returncode or not target.exists():
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[:8])

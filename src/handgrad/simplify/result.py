@@ -14,6 +14,7 @@ from handgrad.derive import Backward
 from handgrad.derive.verify import verify
 from handgrad.errors import BadInput
 from handgrad.escape import escaped
+from handgrad.patience import patience
 from handgrad.simplify.effort import BUDGET, Spent, at_most
 from handgrad.simplify.program import Reading
 from handgrad.simplify.region import within
@@ -105,7 +106,8 @@ def simplify(
     backward = within(backward, start, to)
     textbook = form == "textbook"
     unit = is_unit(backward) if upstream is None else not upstream
-    with deep(), threads_for(backward.trace.values.values()), at_most(seconds):
+    told = f"simplifying, {seconds:g} s at most"
+    with patience(told), deep(), threads_for(backward.trace.values.values()), at_most(seconds):
         reading = Reading(backward, frozenset(without), share=not textbook)
         try:
             with at_most(seconds / 2):
