@@ -4,8 +4,6 @@ import io
 import sys
 import time
 
-import pytest
-
 from handgrad import patience
 
 
@@ -14,8 +12,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
+def terminal_in(monkeypatch):
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("TERM", "xterm")
@@ -23,14 +20,18 @@ def terminal(monkeypatch):
     return shown
 
 
-def test_what_takes_long_is_told_once(terminal):
+def test_what_takes_long_is_told_once(monkeypatch):
+    terminal = terminal_in(monkeypatch)
     with patience.patience("outer work"), patience.patience("inner work"):
-        time.sleep(0.5)
+        ends = time.monotonic() + 20
+        while "outer work" not in terminal.getvalue() and time.monotonic() < ends:
+            time.sleep(0.05)
     assert "outer work" in terminal.getvalue()
     assert "inner work" not in terminal.getvalue()
 
 
-def test_what_is_quick_says_nothing(terminal):
+def test_what_is_quick_says_nothing(monkeypatch):
+    terminal = terminal_in(monkeypatch)
     with patience.patience("quick work"):
         pass
     assert not terminal.getvalue()
