@@ -14,6 +14,7 @@ import torch
 
 from handgrad.errors import BadInput
 from handgrad.ir import Program
+from handgrad.patience import patience
 from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Look, Watching
@@ -51,7 +52,8 @@ def trace(
     """
     wrt = None if wrt is None else tuple(wrt)
     state = torch.get_rng_state()
-    found, _ = recorded(forward, args, kwargs, wrt, upstream)
+    with patience("tracing"):
+        found, _ = recorded(forward, args, kwargs, wrt, upstream)
     return replace(found, rerun=rerun_of(forward, args, kwargs, wrt, state))
 
 
