@@ -479,7 +479,7 @@ def test_a_sparse_leaf_is_refused():
 
 
 def test_gradients_that_take_much_memory_are_worked_out_when_asked(monkeypatch):
-    from handgrad.trace import ways
+    from handgrad.trace import keeping
 
     def forward(x, w):
         h = (x @ w).tanh()
@@ -488,7 +488,7 @@ def test_gradients_that_take_much_memory_are_worked_out_when_asked(monkeypatch):
 
     x, w = double(4, 3), double(3, 2, seed=1)
     kept = hg.trace(forward, x, w)
-    monkeypatch.setattr(ways, "KEPT", 0)
+    monkeypatch.setattr(keeping, "KEPT", 0)
     lazy = hg.trace(forward, x, w)
     assert not isinstance(lazy.grads, dict)
     assert set(lazy.grads) == set(kept.grads)

@@ -18,10 +18,11 @@ import torch
 
 from handgrad.errors import BadInput, HandgradError, UserCodeFailed
 from handgrad.trace.arguments import name_arguments
+from handgrad.trace.output import last_output
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.result import Trace
 from handgrad.trace.source import is_library
-from handgrad.trace.ways import finish, last_output, run_recorded, trace
+from handgrad.trace.ways import finish, run_recorded, trace
 
 LARGEST = 4 * 2**20  # bytes; no forward pass is longer
 PACKAGE = Path(__file__).resolve().parents[1]

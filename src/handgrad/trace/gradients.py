@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from handgrad.ir import Line, Program, names
 
-KEPT = 2**26  # bytes of gradients that a trace keeps
 PIECE = 2**20  # entries
 
 Grads = dict[str, torch.Tensor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -63,7 +63,6 @@ SHAPE_READERS = {
     *("dim", "ndimension", "__len__", "stride", "is_floating_point", "is_complex", "element_size"),
     *("itemsize", "nbytes", "is_contiguous", "is_leaf", "is_cuda", "is_cpu", "requires_grad_"),
 }
-NOTHING = torch.empty(0)
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 UNSET = {  # memory that nobody has written holds anything: it is zero here
     torch.empty: torch.zeros,
@@ -152,23 +151,6 @@ class Recorder(TorchFunctionMode):
         self.memories.setdefault(memory(value.tensor), []).append(value)
         if value.op is None:
             self.asked.clear()  # names that were stored before may mean it
-
-    def outside(self) -> set[int]:
-        """Return where the tensors lie that the run did not make: others can write to them."""
-        given = (v.tensor for v in self.values if v.op is None and id(v.tensor) not in self.copies)
-        return {memory(tensor) for tensor in given} - {0}
-
-    def let_go(self, needed: Iterable[Value]) -> None:
-        """Hold no tensor any more, of a run that has ended, but those of some values."""
-        wanted = {id(value) for value in needed}
-        for value in self.values:
-            if not value.leaf and id(value) not in wanted:
-                value.tensor, value.snapshot, value.edge = NOTHING, None, None
-        self.current.clear()
-        self.memories.clear()
-        self.stale.clear()
-        self.bound.clear()
-        self.scopes.clear()
 
     def sharing(self, tensor: torch.Tensor) -> list[Value]:
         """Return the values that lie on the memory of a tensor."""

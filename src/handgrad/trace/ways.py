@@ -19,7 +19,14 @@ from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
-from handgrad.trace.gradients import KEPT, Gradients
+from handgrad.trace.keeping import gradients_of, is_large, kept, let_go, outside
+from handgrad.trace.output import (
+    dtype_name,
+    last_output,
+    pick_output,
+    refuse_complex,
+    refuse_upstream,
+)
 from handgrad.trace.outside import Outside
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
@@ -28,7 +35,6 @@ from handgrad.trace.result import Trace
 from handgrad.trace.source import caller, is_library, place_of
 from handgrad.trace.truth import Proof, no_gradient, respelled
 from handgrad.trace.values import Note, Value
-from handgrad.trace.writes import memory
 
 
 def trace(
@@ -260,99 +266,6 @@ def replaced(value: Any, swap: Mapping[int, torch.Tensor]) -> Any:
     return value
 
 
-def pick_output(recorder: Recorder, result: Any) -> Value:
-    """Return the value that the forward pass gave back: the scalar among several.
-
-    Raises:
-        BadInput: it gave no tensor, or none that depends on a leaf.
-    """
-    parts = list(result) if isinstance(result, list | tuple) else [result]
-    if isinstance(result, dict):
-        parts = [result["loss"]] if "loss" in result else list(result.values())
-    tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.is_floating_point()]
-    tensors = [t for t in tensors if t.ndim == 0] or tensors
-    if len(tensors) != 1:
-        raise BadInput(
-            f"the forward pass returns {type(result).__name__}, not one floating-point tensor",
-            hint="end it with `return loss`",
-        )
-    value = recorder.current.get(id(tensors[0]))
-    if value is None or value.op is None or not value.requires:
-        raise cut_off(recorder)
-    return value
-
-
-def cut_off(recorder: Recorder) -> BadInput:
-    """Say that the output does not depend on any leaf, and where the path was cut if known."""
-    cuts = [note for note in recorder.notes if note.kind in ("detach", "item", "cut")]
-    note: Note | None = cuts[-1] if cuts else None
-    return BadInput(
-        "the output does not depend on any leaf, so there is nothing to derive",
-        where=str(note.place.span) if note and note.place else "",
-        why=f"the path is cut here: {note.place.text}" if note and note.place else unused(recorder),
-        hint="leave out the detach, .item() or no_grad on the way to the loss"
-        if note
-        else "make the parameters float tensors with requires_grad=True, or pass them as arguments",
-    )
-
-
-def unused(recorder: Recorder) -> str:
-    """Say why nothing depends on a leaf: there is none, or no line reads it."""
-    leaves = [v for v in recorder.values if v.op is None and v.requires]
-    if leaves:
-        return f"no line makes anything of {', '.join(map(name_given, leaves))}"
-    named = {name_given(v): v.tensor for v in recorder.values if name_given(v)}
-    if named and not any(tensor.is_floating_point() for tensor in named.values()):
-        told = ", ".join(f"{name} is {dtype_name(tensor)}" for name, tensor in named.items())
-        return f"{told}: only floating-point tensors have gradients"
-    return "no tensor requires a gradient"
-
-
-def name_given(value: Value) -> str:
-    """Return what the user calls a value, empty if that is not known."""
-    return value.names[0][1] if value.names else value.hint
-
-
-def dtype_name(tensor: torch.Tensor) -> str:
-    """Return a dtype as `int64`."""
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def refuse_complex(recorder: Recorder, output: Value) -> None:
-    """Refuse a forward pass through complex numbers.
-
-    Raises:
-        BadInput: a tensor with a gradient is complex.
-    """
-    for value in recorder.values:
-        if value.requires and value.tensor.is_complex() and value.order <= output.order:
-            raise BadInput(
-                f"{name_given(value) or 'a tensor'} is complex ({value.tensor.dtype}); "
-                "handgrad works on real tensors",
-                where=str(value.place.span) if value.place else "",
-                why=value.place.text if value.place else "",
-                hint="write real and imaginary part as two real tensors",
-            )
-
-
-def refuse_upstream(output: Value, upstream: torch.Tensor | None) -> None:
-    """Refuse an output that cannot start a backward pass.
-
-    Raises:
-        BadInput: the output is no scalar and there is no upstream gradient in its shape.
-    """
-    shape = list(output.tensor.shape)
-    if upstream is None and output.tensor.numel() != 1:
-        raise BadInput(
-            f"the output has shape {shape}, and only a scalar can start the backward pass alone",
-            where=str(output.place.span) if output.place else "",
-            why=output.place.text if output.place else "",
-            hint="end in a scalar loss, or pass upstream=, a gradient in the output's shape",
-        )
-    if upstream is not None and list(upstream.shape) != shape:
-        raise BadInput(f"upstream has shape {list(upstream.shape)}, the output {shape}")
-
-
 def finish(
     recorder: Recorder,
     output: Value,
@@ -373,19 +286,17 @@ def finish(
         draws, updates = assembly.draws(program, values), assembly.updates(values)
         scalars, sizes = dict(assembly.scalars), assembly.sizes()  # those of draws too
         program = replace(program, scalars=scalars, sizes=sizes)
-        theirs = recorder.outside()
-        recorder.let_go(values.values())
-        sizes = (v.tensor.numel() * v.tensor.element_size() for v in values.values())
-        large = sum(sizes) > KEPT
+        theirs = outside(recorder)
+        let_go(recorder, values.values())
         with threads_for(value.tensor for value in values.values()):
-            proof = Proof(program, values, recorder.notes, keeps=not large)
+            proof = Proof(program, values, recorder.notes, keeps=not is_large(values.values()))
             proof.run(output, start, recorder)
         program = respelled(program, proof)
     held = {name: kept(value, recorder, theirs) for name, value in values.items()}
     return Trace(
         program=program,
         values=held,
-        grads=Gradients(program, held, start, proof.found, proof.reach) if large else proof.grads,
+        grads=gradients_of(proof, program, held, start),
         leaves=tuple(n.name for n in program.inputs if is_leaf(values[n.name])),
         upstream=start,
         given=upstream is not None,
@@ -399,12 +310,6 @@ def finish(
         draws=draws,
         updates=updates,
     )
-
-
-def kept(value: Value, recorder: Recorder, theirs: set[int]) -> torch.Tensor:
-    """Return a value's tensor for the trace; a copy where the user can still write to it."""
-    outside = recorder.makes_leaves or memory(value.tensor) in theirs
-    return value.data.clone() if outside and value.snapshot is None else value.data
 
 
 def is_leaf(value: Value) -> bool:
@@ -439,19 +344,3 @@ def recording(upstream: torch.Tensor | None = None) -> Iterator[Trace]:
         yield holder
     output = last_output(recorder)
     holder.__dict__.update(vars(finish(recorder, output, upstream)))
-
-
-def last_output(recorder: Recorder) -> Value:
-    """Return the value called `loss`, else the last one that depends on a leaf.
-
-    Raises:
-        BadInput: there is none.
-    """
-    every = [v for v in recorder.values if v.op is not None]
-    made = [v for v in every if v.requires]
-    losses = [v for v in every if any(d == 0 and name == "loss" for d, name, *_ in v.names)]
-    named = [v for v in losses if v.requires]
-    if not made or (losses and not named):
-        raise cut_off(recorder)
-    scalars = [v for v in made if v.names and v.tensor.ndim == 0]
-    return (named or scalars or [v for v in made if v.names] or made)[-1]
