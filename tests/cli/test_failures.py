@@ -87,11 +87,12 @@ BAD = {
         ["{path}:4: z is complex (torch.complex64)", "    z = torch.fft.fft(x)\n"],
     ),
     "dropout": (
-        LEAF + "def forward(x):\n    h = F.rrelu(-x, training=True)\n    return h.sum()\n",
+        LEAF + "net = torch.nn.GRU(3, 2, 2, dropout=0.5)\n"
+        "def forward(x):\n    h = net(x.expand(4, 3))[0]\n    return h.sum()\n",
         2,
         [
-            "{path}:5: the forward pass is random: rrelu",
-            "    h = F.rrelu(-x, training=True)\ntry: draw",
+            "{path}:6: the forward pass is random: gru",
+            "    h = net(x.expand(4, 3))[0]\ntry: set its dropout to 0",
         ],
     ),
     "view written through": (

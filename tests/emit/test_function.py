@@ -338,6 +338,7 @@ def test_strict():
         hg.function(forward, tensor(3, 5), strict=True)
 
 
+@pytest.mark.slow
 def test_the_same_text_on_every_run(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"

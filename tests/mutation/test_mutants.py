@@ -22,18 +22,21 @@ def told(left: list[Outcome]) -> str:
     return "\n".join(map(str, left))
 
 
+@pytest.mark.slow
 def test_mistakes_in_one_line():
     caught, named, left = shares(16, seed=1)
     assert caught == 1.0, told(left)
     assert named >= 0.95, told(left)
 
 
+@pytest.mark.slow
 def test_mistakes_in_fused_lines():
     caught, named, left = shares(10, seed=5, rewrite=free_form)
     assert caught == 1.0, told(left)
     assert named >= 0.75, told(left)
 
 
+@pytest.mark.slow
 def test_two_mistakes():
     caught, named, left = shares(8, seed=3, mistakes_each=2)
     assert caught == 1.0, told(left)
