@@ -643,3 +643,26 @@ def test_a_trace_leaves_a_modules_numbers_as_they_were():
 def test_a_step_is_not_made_of_what_the_next_run_would_find_changed(forward, words):
     with pytest.raises(BadInput, match=words):
         hg.compile(forward, double(4, 3))
+
+
+def written_as_variables(x, w):
+    target = torch.autograd.Variable(torch.ones(4, 3).to(x))
+    return ((torch.autograd.Variable(x) @ w - target) ** 2).mean()
+
+
+def scripted_twice(x, w):
+    return scripted(scripted(x, w) * 0.5, w).square().mean()
+
+
+@pytest.mark.native
+@pytest.mark.filterwarnings("ignore:.*this step runs in eager PyTorch:UserWarning")
+@pytest.mark.parametrize(
+    "forward", [written_as_variables, scripted_twice], ids=lambda f: f.__name__
+)
+def test_a_compiled_step_sees_the_calls_that_the_user_makes(forward):
+    x, w = double(4, 3), double(3, 3, seed=1)
+    leaf = w.clone().requires_grad_()
+    (truth,) = torch.autograd.grad(forward(x, leaf), [leaf])
+    step = hg.compile(forward, x, own := w.clone(), wrt=["w"], optimizer=hg.nn.SGD(lr=0.1))
+    step.step()
+    torch.testing.assert_close(own, w - 0.1 * truth)

@@ -295,13 +295,11 @@ def compiled(program: Program, plain: Plain, backward: hg.Backward) -> None:
         grads = torch.autograd.grad(truth, list(leaves.values()), allow_unused=True)
         for t, g in zip(leaves.values(), grads, strict=True):
             t.data -= rate * g if g is not None else 0
-    for name in leaves:
-        off = (
-            float((mine[name].detach() - leaves[name].detach()).abs().max())
-            if mine[name].numel()
-            else 0.0
-        )
-        if off > 1e-7 * max(1.0, float(leaves[name].detach().abs().max())):
+    for name, leaf in leaves.items():
+        if not leaf.numel():
+            continue
+        off = float((mine[name].detach() - leaf.detach()).abs().max())
+        if off > 1e-7 * max(1.0, float(leaf.detach().abs().max())):
             raise Off(f"{name} is off by {off:.3g} after the steps ({step.backend})")
 
 

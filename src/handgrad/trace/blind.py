@@ -76,7 +76,8 @@ class Watching(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """Run one operation."""
-        result = func(*args, **(kwargs or {}))
+        with torch._C.DisableTorchFunction():  # it is no call of the user's
+            result = func(*args, **(kwargs or {}))
         if self.is_never(func, args):
             self.never.append(result)
         elif not LOOKING.isdisjoint(func.tags) and not plainly_indexed(func, args):
