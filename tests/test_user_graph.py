@@ -666,3 +666,14 @@ def test_a_compiled_step_sees_the_calls_that_the_user_makes(forward):
     step = hg.compile(forward, x, own := w.clone(), wrt=["w"], optimizer=hg.nn.SGD(lr=0.1))
     step.step()
     torch.testing.assert_close(own, w - 0.1 * truth)
+
+
+def test_only_the_second_of_several_results_has_a_gradient():
+    x, w = double(3), double(4, seed=1).requires_grad_()
+
+    def forward(x, w):
+        rows, columns = torch.meshgrid(x, w, indexing="xy")
+        return (rows - columns**2).sin().sum() + columns.mean()
+
+    (truth,) = torch.autograd.grad(forward(x, w), [w])
+    torch.testing.assert_close(hg.derive(hg.trace(forward, x, w)).run()["dw"], truth)
