@@ -19,6 +19,7 @@ FOUND = {  # numbers of programs that failed once, with what failed
     22408: "a write where a mask without axes is set",
     30073: "a name read first through an attribute",
     32053: "layer norm over one entry: autograd's own rounding",
+    60229: "a line of simplify read one that was not there",
     40947: "an argument that need not be a leaf is written to",
 }
 
