@@ -115,11 +115,21 @@ def simplify(
             result = written(reading, unit, seconds)
         except Spent:
             result = as_derived(reading, f"nothing was simplified in {seconds:g} s")
-        leaves = {each.primal for each in backward.lines} & set(backward.trace.leaves)
-        try:
-            verify(result, leaves, backward)
-        except NameError as error:  # lines that read each other could not be put in an order
-            result = as_derived(reading, f"nothing was simplified: {error}")
+        return verified(result, reading)
+
+
+def verified(result: Simplified, reading: Reading) -> Simplified:
+    """Return a result that gives autograd's gradients.
+
+    Raises:
+        Mismatch: a line does not.
+    """
+    backward = reading.backward
+    leaves = {each.primal for each in backward.lines} & set(backward.trace.leaves)
+    try:
+        verify(result, leaves, backward)
+    except NameError as error:  # lines that read each other could not be put in an order
+        return as_derived(reading, f"nothing was simplified: {error}")
     return result
 
 
