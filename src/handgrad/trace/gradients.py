@@ -142,5 +142,7 @@ def largest(values: torch.Tensor) -> float:
 
 def pieces(*many: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield tensors of one shape piece by piece: to compare them takes no memory of their size."""
-    parts = [each.reshape(-1).split(PIECE) for each in many if each.numel()]
+    if many[0].numel() <= PIECE:
+        return iter((many,) if many[0].numel() else ())
+    parts = [each.reshape(-1).split(PIECE) for each in many]
     return zip(*parts, strict=True)

@@ -32,7 +32,8 @@ def replay(
     for name in program.inputs:
         value = values[name.name]
         scope[name.name] = value.data.clone().requires_grad_(value.leaf and value.requires)
-    lines = [run_line(line, scope, values) for line in program.lines]
+    with warnings.catch_warnings(action="ignore"):  # the person's own run has told them
+        lines = [run_line(line, scope, values) for line in program.lines]
     tensors = {name: scope[name] for name in values}
     return dataclasses.replace(program, lines=tuple(lines)), tensors
 
@@ -53,8 +54,7 @@ def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> 
     for text in dict.fromkeys((line.text, spelled)):
         trial = scope
         try:
-            with torch.set_grad_enabled(line.differentiable), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the person's own run has told them
+            with torch.set_grad_enabled(line.differentiable):
                 exec(compile(text, "<forward>", "exec"), trial)
         except Exception as error:  # the user's text need not run by itself
             problem = f"{type(error).__name__}: {error}"
