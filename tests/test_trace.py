@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import handgrad as hg
 from agree import agree, double
+from handgrad.errors import BadInput
 from handgrad.ir import walk
 from handgrad.models import character_mlp
 from handgrad.spell import spell
@@ -347,3 +350,12 @@ def made_of_sizes(x):
 def test_sizes_that_are_equal_today_keep_their_own_texts(forward, args, text):
     found = hg.trace(forward, *args)
     assert any(text in spell(node) for line in found.lines for node in walk(line.expr))
+
+
+@pytest.mark.parametrize(
+    "call", [hg.derive, hg.simplify, hg.explain, hg.check, hg.function, hg.compile, hg.trace]
+)
+@pytest.mark.parametrize("given", [3, "loss.py", torch.ones(2), lambda x: x])
+def test_what_a_function_does_not_work_on_is_refused(call: Any, given: object) -> None:
+    with pytest.raises(BadInput):
+        call(given)

@@ -677,3 +677,15 @@ def test_only_the_second_of_several_results_has_a_gradient():
 
     (truth,) = torch.autograd.grad(forward(x, w), [w])
     torch.testing.assert_close(hg.derive(hg.trace(forward, x, w)).run()["dw"], truth)
+
+
+def test_a_number_of_an_argument_without_gradient_is_told() -> None:
+    def forward(x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
+        assert int(i.max()) < 10
+        first = int(i[0])
+        return (x * first).sum()
+
+    traced = hg.trace(forward, torch.randn(3, requires_grad=True), torch.tensor([2, 5]))
+    assert [note.kind for note in traced.notes] == ["item"]
+    assert traced.notes[0].place is not None
+    assert traced.notes[0].place.text == "first = int(i[0])"

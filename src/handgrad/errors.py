@@ -55,6 +55,27 @@ class BadInput(HandgradError):
     exit_code = BAD_INPUT
 
 
+def must_be(value: object, kind: type, call: str) -> None:
+    """Refuse what is of another kind than a function of ours works on.
+
+    Args:
+        value: what was given.
+        kind: what it must be.
+        call: how one is made and passed, `hg.derive(hg.trace(forward, *args))`.
+
+    Raises:
+        BadInput: it is of another kind.
+    """
+    if not isinstance(value, kind):
+        name = getattr(value, "__name__", "")
+        what = f"{name} is" if name else "it was given"
+        raise BadInput(
+            f"{call.partition('(')[0]} works on a {kind.__name__}, and {what} a "
+            f"{type(value).__name__}",
+            hint=call,
+        )
+
+
 class NoRule(BadInput):
     """A derivative was asked of an op that has no row in the table."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from handgrad.derive import Backward, BackwardLine, Contribution, Passage
+from handgrad.errors import must_be
 from handgrad.ops.declare import needs
 
 MOST_TOLD = 10  # contributions, in one sentence
@@ -27,7 +28,12 @@ class Reason:
 
 
 def explain(backward: Backward) -> tuple[Reason, ...]:
-    """Pair each backward line with its reason."""
+    """Pair each backward line with its reason.
+
+    Raises:
+        BadInput: it is no backward pass.
+    """
+    must_be(backward, Backward, "hg.explain(hg.derive(hg.trace(forward, *args)))")
     return tuple(
         Reason(each.line.text, because(each, backward), backward.trace.lines[each.forward].text)
         for each in backward.lines

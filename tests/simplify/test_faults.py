@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import handgrad as hg
 from simplify.adversary import function_of, holds, shortened, tensor
@@ -203,3 +204,17 @@ def test_a_power_is_written_alike_however_its_number_is_spelled():
     lines = "y = (x * x + .5)**-.5 * w"
     source = holds(lines, {"x": tensor(3, 4), "w": tensor(3, 4, seed=1)})
     assert source.count("**-") == 1
+
+
+def test_lines_stand_after_what_they_read() -> None:
+    def forward(w: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        rows = (w.masked_fill(mask, -1e9).softmax(-1) * w).sum(-1)
+        with torch.no_grad():
+            still = rows.sigmoid()
+        y = rows + still.clone()
+        flat = F.smooth_l1_loss(y, y)
+        return (rows * rows).sum() + y.sum() + (flat * flat).sum()
+
+    leaf = torch.randn(7, 14, dtype=torch.float64, requires_grad=True)
+    backward = hg.derive(hg.trace(forward, leaf, torch.rand(7, 14) > 0.4))
+    assert not hg.simplify(backward).notes

@@ -17,7 +17,7 @@ from handgrad.check.compare import check_tensors
 from handgrad.check.judge import Judge
 from handgrad.check.report import Report
 from handgrad.check.statements import Statement, of_nodes, statements
-from handgrad.errors import BadInput
+from handgrad.errors import BadInput, must_be
 from handgrad.threads import one_thread
 from handgrad.trace import Trace
 from handgrad.trace.files import (
@@ -45,6 +45,7 @@ def check(trace: Trace, backward: Backward = None) -> Report:
         BadInput: it is none of these, or no line of it writes a gradient.
         UserCodeFailed: it is no Python.
     """
+    must_be(trace, Trace, "hg.check(hg.trace(forward, *args), backward)")
     if backward is None:
         return check_tensors(trace, callers_gradients(trace, caller(1)))
     if isinstance(backward, Mapping):

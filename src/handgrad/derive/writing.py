@@ -11,7 +11,7 @@ from handgrad.derive.hoist import Hoist
 from handgrad.derive.opaque import opaque_vjp
 from handgrad.derive.sweep import Contribution, Sweep, building_for
 from handgrad.derive.verify import verify
-from handgrad.errors import NoRule
+from handgrad.errors import NoRule, must_be
 from handgrad.ir import Call, Expr, Item, Line, Name, children, names, walk
 from handgrad.ops.evidence import sizes_by_name
 from handgrad.ops.term import Term, wrap
@@ -34,6 +34,7 @@ def derive(trace: Trace, *, strict: bool = False) -> Backward:
         NoRule: an op has no rule and `strict` was asked.
         Mismatch: a line does not give autograd's gradient.
     """
+    must_be(trace, Trace, "hg.derive(hg.trace(forward, *args))")
     refuse_nan(trace)
     with patience("deriving"), threads_for(trace.values.values()):
         backward = Writer(trace, strict).write()

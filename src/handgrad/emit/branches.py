@@ -32,11 +32,7 @@ def refuse_values(trace: Trace) -> None:
         BadInput: it branches on a value, or takes one out of a tensor.
     """
     for note in trace.notes:
-        if (
-            note.kind not in ("branch", "item")
-            or note.place is None
-            or harmless(note.place.statement)
-        ):
+        if note.kind not in ("branch", "item") or note.place is None or note.place.only_checks:
             continue
         does = "branches on" if note.kind == "branch" else "takes a number out of"
         raise BadInput(
@@ -45,13 +41,6 @@ def refuse_values(trace: Trace) -> None:
             why=note.place.text,
             hint="keep it a tensor: torch.where(condition, a, b), or leave out .item()",
         )
-
-
-def harmless(statement: ast.stmt | None) -> bool:
-    """Tell whether a statement makes nothing: it only checks, or prints."""
-    if isinstance(statement, ast.If):
-        return not statement.orelse and all(map(harmless, statement.body))
-    return isinstance(statement, ast.Assert | ast.Raise | ast.Expr | ast.Pass)
 
 
 def of_branches(

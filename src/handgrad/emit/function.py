@@ -40,6 +40,7 @@ from handgrad.patience import patience
 from handgrad.simplify import simplify
 from handgrad.threads import threads_for
 from handgrad.trace import Trace, trace
+from handgrad.trace.arguments import bound_arguments
 from handgrad.trace.values import Note
 
 
@@ -275,6 +276,7 @@ def probe(
     Raises:
         BadInput: it gives anything but one tensor, or changes an argument.
     """
+    bound_arguments(forward, args, kwargs)
     state = torch.get_rng_state()
     own, words = copied(args), copied(kwargs)
     with torch.no_grad():

@@ -10,9 +10,9 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from handgrad.derive import Backward
+from handgrad.derive import Backward, derive
 from handgrad.derive.verify import verify
-from handgrad.errors import BadInput
+from handgrad.errors import BadInput, must_be
 from handgrad.escape import escaped
 from handgrad.patience import patience
 from handgrad.simplify.effort import BUDGET, Spent, at_most
@@ -22,6 +22,7 @@ from handgrad.simplify.sized import unknown_ops
 from handgrad.simplify.steps import Step, steps
 from handgrad.simplify.writing import Writing
 from handgrad.threads import threads_for
+from handgrad.trace import Trace
 
 FORMS = ("shortest", "textbook")
 DEEPEST = 20_000  # calls in calls: a gradient read in 1,000 lines is a sum nested 1,000 deep
@@ -76,7 +77,7 @@ class Simplified(Backward):
 
 
 def simplify(
-    backward: Backward,
+    backward: Backward | Trace,
     *,
     start: str | None = None,
     to: str | None = None,
@@ -88,7 +89,7 @@ def simplify(
     """Put the lines of a backward pass together and cut its corners, soundly.
 
     Args:
-        backward: what `derive` wrote.
+        backward: what `derive` wrote, or a trace to derive first.
         start: take only the part that ends in this name's cotangent.
         to: take only the part that starts from this name's cotangent.
         form: `shortest`, or `textbook` for the form that books print.
@@ -103,6 +104,8 @@ def simplify(
     """
     if form not in FORMS:
         raise BadInput(f"form {form!r} is unknown", hint=f"it is one of {', '.join(FORMS)}")
+    backward = derive(backward) if isinstance(backward, Trace) else backward
+    must_be(backward, Backward, "hg.simplify(hg.derive(hg.trace(forward, *args)))")
     backward = within(backward, start, to)
     textbook = form == "textbook"
     unit = is_unit(backward) if upstream is None else not upstream

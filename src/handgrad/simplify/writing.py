@@ -223,7 +223,7 @@ class Writing:
             if name in known and name not in made and name not in found:
                 found[name] = known[name]
                 wanted += names(known[name].line.expr)
-        return [each for n, each in known.items() if n in found] + lines
+        return in_order([each for n, each in known.items() if n in found] + lines)
 
     def forms(self, low: Lowered, poly: Poly, rank: int) -> list[list[BackwardLine]]:
         """Return ways to write a root: alone, and with cotangents that it had on the way."""
@@ -330,6 +330,24 @@ class Writing:
                 kept.append(each)
                 wanted |= set(names(each.line.expr))
         return tuple(reversed(kept))
+
+
+def in_order(lines: list[BackwardLine]) -> list[BackwardLine]:
+    """Return lines each after those that it reads, else in the order that they have."""
+    known = {each.name: each for each in lines}
+    seen, found = set[str](), list[BackwardLine]()
+
+    def put(each: BackwardLine) -> None:
+        if each.name not in seen:
+            seen.add(each.name)
+            for name in names(each.line.expr):
+                if name in known:
+                    put(known[name])
+            found.append(each)
+
+    for each in lines:
+        put(each)
+    return found
 
 
 def weak(expr: Expr) -> bool:

@@ -138,7 +138,7 @@ class Recorder(TorchFunctionMode):
         """Note a tensor that comes from outside."""
         value = Value(tensor, next(self.counter), leaf=leaf, hint=name)
         value.holds(tensor)
-        value.depends = value.requires
+        value.depends, value.passed = value.requires, bool(name)
         if name:
             self.given[id(value)] = name
         self.keep(value)
@@ -336,6 +336,7 @@ class Recorder(TorchFunctionMode):
             if self.apart or (several and op.foreign):  # one result may lead to another inside
                 value.edge = None
             value.depends = depends or value.requires
+            value.passed = any(each.passed for each in read)
             if value.requires:
                 self.read |= {id(each) for each in read}
             off = not torch.is_grad_enabled() or any(each.cut for each in read)
@@ -390,9 +391,12 @@ class Recorder(TorchFunctionMode):
             self.notes.append(Note(kind, place, f"{place}: {place.text}"))
 
     def note_read(self, called: Called) -> None:
-        """Note that a tensor in the path of gradients was turned into a plain number."""
+        """Note that a tensor whose entries may be others was turned into a plain number."""
         value = self.current.get(id(called.args[0]))
-        if value is not None and value.depends:
+        if value is None:
+            return
+        checks = looked(called.name).checks or called.place.only_checks
+        if value.depends or (value.passed and not checks):
             self.note("branch" if called.name == "__bool__" else "item", called)
 
     def note_plain(self, name: str, result: Any) -> None:

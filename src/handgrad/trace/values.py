@@ -28,6 +28,8 @@ class Value:
         requires: whether the user's own graph has a gradient for it.
         edge: where that graph has its gradient.
         random: it was drawn: another run gives another tensor.
+        depends: it is a leaf that has a gradient, or made of one.
+        passed: it was given to the run, or made of what was: another call brings other entries.
         cut: it depends on a leaf, and its line ran without gradients.
         written: its memory was written through another tensor, or later on: the graph has no
             gradient of it that could be compared.
@@ -49,6 +51,7 @@ class Value:
     random: bool = False
     cut: bool = False
     depends: bool = False
+    passed: bool = False
     written: bool = False
 
     @property
