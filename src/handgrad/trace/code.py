@@ -15,6 +15,8 @@ from typing import Any
 
 from executing import Source
 
+KINDS = {"CALL": ast.Call, "BINARY_OP": ast.BinOp}
+
 
 class Code:
     """A code object; `executing` and `dis` read it as if it were the code object itself."""
@@ -31,11 +33,39 @@ class Code:
         """Return the syntax node that a frame is running, None if it is not known."""
         at = frame.f_lasti
         if at not in self.nodes:
-            seen: Any = SimpleNamespace(
-                f_code=self, f_lasti=at, f_lineno=frame.f_lineno, f_globals=frame.f_globals
-            )
-            self.nodes[at] = Known.executing(seen).node
+            self.nodes[at] = self.spanned(at) or self.found(at, frame)
         return self.nodes[at]
+
+    def spanned(self, at: int) -> ast.AST | None:
+        """Return the one call or operator that has just an instruction's place in the text."""
+        kind = KINDS.get(dis.opname[self.bytes[at]])
+        place = self.places[at // 2]
+        if kind is None or self.source.tree is None or place[0] is None:
+            return None
+        nodes = [
+            node
+            for statement in self.source.statements_at_line(place[0])
+            for node in ast.walk(statement)
+            if isinstance(node, ast.expr) and isinstance(node, kind) and span_of(node) == place
+        ]
+        return nodes[0] if len(nodes) == 1 else None
+
+    def found(self, at: int, frame: FrameType) -> ast.AST | None:
+        """Return the node that `executing` finds for an instruction."""
+        seen: Any = SimpleNamespace(
+            f_code=self, f_lasti=at, f_lineno=frame.f_lineno, f_globals=frame.f_globals
+        )
+        return Known.executing(seen).node
+
+    @cached_property
+    def bytes(self) -> bytes:
+        """Return the instructions."""
+        return self.__code__.co_code
+
+    @cached_property
+    def places(self) -> list[tuple[int | None, int | None, int | None, int | None]]:
+        """Return each instruction's first line, last line, first column and last column."""
+        return list(self.__code__.co_positions())
 
     @cached_property
     def instructions(self) -> list[dis.Instruction]:
@@ -93,6 +123,11 @@ class Code:
         """Tell whether an instruction may run more than once."""
         place = bisect_right(self.loops, (at, len(self.__code__.co_code)))
         return place > 0 and at <= self.loops[place - 1][1]
+
+
+def span_of(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
+    """Return a node's first line, last line, first column and last column."""
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
 class Known(Source):

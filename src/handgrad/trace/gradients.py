@@ -96,7 +96,8 @@ def sent_back(
         found = torch.autograd.grad(made, read, arrived, allow_unused=True)
     else:  # the weighted sum starts the same backward pass, and imports no sympy
         with torch.enable_grad():
-            total = torch.stack([(y * dy.to(y.dtype)).sum().double() for y, dy in ends]).sum()
+            parts = [(y * dy.to(y.dtype)).sum() for y, dy in ends]
+            total = parts[0] if len(parts) == 1 else torch.stack([p.double() for p in parts]).sum()
         found = torch.autograd.grad(total, read, allow_unused=True)
     return {name: grad for name, grad in zip(live, found, strict=True) if grad is not None}
 

@@ -181,10 +181,13 @@ class Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         busy, self.busy = self.busy, True
+        sys.setprofile(None)  # which would be told of each call of ours
         try:
             return self.observe(func, args, kwargs or {})
         finally:
             self.busy = busy
+            if not busy:
+                sys.setprofile(self.on_return)
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one torch call and record what it made."""

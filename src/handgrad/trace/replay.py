@@ -61,7 +61,7 @@ def run_line(line: Line, scope: dict[str, Any], values: Mapping[str, Value]) -> 
             continue
         off = [t for t in line.targets if not same(trial.get(t), values[t].data)]
         if not off:
-            return dataclasses.replace(line, text=text)
+            return line if text == line.text else dataclasses.replace(line, text=text)
         problem = f"{off[0]} differs from the recorded value"
     raise BadInput(
         f"{line.target} is not the same when its line runs again",

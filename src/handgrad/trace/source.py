@@ -22,6 +22,7 @@ from handgrad import ops
 from handgrad.ir import Span, Static
 from handgrad.spell import literal
 from handgrad.trace.code import code_of
+from handgrad.trace.effects import only_checks
 
 LIBRARIES = tuple(
     str(Path(file).parent.resolve())
@@ -56,12 +57,6 @@ def user_frames(frame: FrameType | None, root: FrameType | None) -> list[FrameTy
     return found
 
 
-SPEAKERS = {
-    *("print", "warn", "debug", "info", "warning", "error", "write", "log", "add_scalar"),
-    *("_assert", "_check", "assert_async", "set_postfix"),
-}
-
-
 @dataclass(frozen=True)
 class Place:
     """A statement of the user's code."""
@@ -78,24 +73,6 @@ class Place:
     def only_checks(self) -> bool:
         """Tell whether the statement makes nothing: it only checks, or prints."""
         return only_checks(self.statement)
-
-
-def only_checks(statement: ast.stmt | None) -> bool:
-    """Tell whether a statement makes nothing."""
-    if isinstance(statement, ast.If):
-        return not statement.orelse and all(map(only_checks, statement.body))
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant) or says(statement.value)
-    return isinstance(statement, ast.Assert | ast.Raise | ast.Pass)
-
-
-def says(call: ast.expr) -> bool:
-    """Tell whether an expression calls what prints, warns, or writes to a log."""
-    if not isinstance(call, ast.Call):
-        return False
-    function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name in SPEAKERS
 
 
 def place_of(frame: FrameType) -> Place:

@@ -232,10 +232,12 @@ class Proof:
             return
         if truth is not None and (parts or value.leaf):
             self.take(name, truth)
-        scale = max([largest(part) for part in parts] or [0.0])
         off = distance(total, truth)
-        if off > tolerance(total if truth is None else truth) * scale:
-            self.apart[name] = off, tolerance(total if truth is None else truth)
+        if off == 0:
+            return
+        bound = tolerance(total if truth is None else truth)
+        if off > bound * max(map(largest, parts), default=0.0):
+            self.apart[name] = off, bound
 
     def take(self, name: str, grad: torch.Tensor) -> None:
         """Note a name's gradient."""
