@@ -131,14 +131,14 @@ was = evaluator.trace_data
 def other(trace):
     data = was(trace)
     data["values"]["loss"] = data["values"]["loss"] * 1.5
-    last = data["lines"][-1]
-    text = "loss = (e**2).mean() * 1.5"
-    last.update(text=text, source=text)
+    last = next(line for line in data["lines"] if line["targets"] == ["loss"])
+    last.update(text="", source="")
     data["nodes"].append(["call", ["row", "mul"], {"a": ["expr", last["expr"]],
         "b": ["static", 1.5, "1.5"]}, [[torch.Size([]), torch.float32]], False])
     last["expr"] = len(data["nodes"]) - 1
     return data
 evaluator.trace_data = other
+sys.modules["handgrad.check.recorded.handing"].trace_data = other
 """
 ANSWERS = """\
 import sys
@@ -270,7 +270,7 @@ def test_a_line_that_is_no_plain_torch_is_judged_too(sandbox: Sandbox, tmp_path:
 def test_a_helper_that_ends_the_process_while_it_is_asked(
     end: str, says: str, sandbox: Sandbox, tmp_path: Path
 ):
-    helper = f"import os, sys\ncalls = []\ndef twice(a):\n    calls.append(a)\n    if len(calls) > 2: {end}\n    return 2 * a\n"
+    helper = f"import os, sys\ncalls = []\ndef twice(a):\n    calls.append(a)\n    if calls: {end}\n    return 2 * a\n"
     found = outcome(helper + HEAD + RIGHT.replace("2 * e", "twice(e)"), sandbox, tmp_path)
     assert isinstance(found, UserCodeFailed | BadInput), found
     assert says in found.what

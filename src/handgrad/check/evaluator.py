@@ -19,6 +19,8 @@ from handgrad.check.diagnose.repair import doubles
 from handgrad.check.failing import TEXT, outcome
 from handgrad.check.handover import trace_data
 from handgrad.check.pack import Opaque, type_name
+from handgrad.check.recorded.files import record_file
+from handgrad.check.recorded.handing import recording_data
 from handgrad.check.reference import Point
 from handgrad.check.run import Run, Write, error_text
 from handgrad.check.runner import Here
@@ -52,6 +54,7 @@ class Evaluator:
         self.points: dict[int, Point] = {}
         self.environment: dict[str, Any] = {}
         self.answers: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+            "record": self.recorded,
             "trace": self.traced,
             "body": self.bodied,
             "first": self.first,
@@ -67,6 +70,10 @@ class Evaluator:
             message = self.talk.hear()
             answer = self.answers[message["do"]]
             self.talk.tell(outcome(lambda a=answer, m=message: a(m), self.request))
+
+    def recorded(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run the whole file, and tell what it did to tensors."""
+        return recording_data(record_file(Path(self.request["target"]), message["text"]))
 
     def traced(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run the forward pass; its gradients do not stay here."""

@@ -109,26 +109,16 @@ def trace_of(data: Mapping[str, Any]) -> Trace:
         BadTalk: it does not have the form of one.
         UserCodeFailed: a line gives another value here than it gave there.
     """
-    told = part(data, "values", dict)
-    values = {identifier(n): part(told, n, torch.Tensor).requires_grad_(False) for n in told}
-    scalars = {identifier(n): v for n, v in part(data, "scalars", dict).items()}
-    reader = Reader(values, Plain({*values, *scalars}))
-    lines = reader.lines(part(data, "nodes", list), part(data, "lines", list))
-    inputs = tuple(name_of(n, values) for n in texts(data, "inputs"))
-    output, leaves = part(data, "output", str), texts(data, "leaves")
-    made = [target for line in lines for target in line.targets]
-    known = [n.name for n in inputs] + made
-    if sorted(known) != sorted(values) or output not in made or not {*leaves} <= {*values}:
-        raise BadTalk("the lines do not make the values")
+    program, values = told_program(data)
+    output, leaves = program.output, texts(data, "leaves")
     upstream = part(data, "upstream", torch.Tensor)
-    if upstream.shape != values[output].shape:
+    if not {*leaves} <= {*values} or upstream.shape != values[output].shape:
         raise BadTalk("the upstream gradient has another shape than the output")
     aliases = {o: each(n, str) for o, n in part(data, "aliases", dict).items()}
     if not {*aliases.values()} <= {*values} or {*aliases} & {*values, "torch", "F"}:
         raise BadTalk("another name of nothing")
     if not all(values[name].is_floating_point() for name in leaves):
         raise BadTalk("a leaf has no gradient")
-    program = Program(tuple(lines), inputs, scalars, output)
     program, tensors = run_again(program, values, frozenset(leaves))
     return Trace(
         program=program,
@@ -139,6 +129,25 @@ def trace_of(data: Mapping[str, Any]) -> Trace:
         given=part(data, "given", bool),
         aliases=aliases,
     )
+
+
+def told_program(data: Mapping[str, Any]) -> tuple[Program, dict[str, torch.Tensor]]:
+    """Return the program in a message, and its tensors by name.
+
+    Raises:
+        BadTalk: it does not have the form of one.
+    """
+    told = part(data, "values", dict)
+    values = {identifier(n): part(told, n, torch.Tensor).requires_grad_(False) for n in told}
+    scalars = {identifier(n): v for n, v in part(data, "scalars", dict).items()}
+    reader = Reader(values, Plain({*values, *scalars}))
+    lines = reader.lines(part(data, "nodes", list), part(data, "lines", list))
+    inputs = tuple(name_of(n, values) for n in texts(data, "inputs"))
+    output = part(data, "output", str)
+    made = [target for line in lines for target in line.targets]
+    if sorted([*(n.name for n in inputs), *made]) != sorted(values) or output not in made:
+        raise BadTalk("the lines do not make the values")
+    return Program(tuple(lines), inputs, scalars, output), values
 
 
 def run_again(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from handgrad.check.apart import Apart, Relayed, ask, environment_of
 from handgrad.check.byhand import remarked
+from handgrad.check.drawn import pictures
 from handgrad.check.failing import bug, out_of_memory, told
 from handgrad.check.handover import trace_of
 from handgrad.check.judge import Judge
 from handgrad.check.pack import BadTalk
-from handgrad.check.picture import picture
-from handgrad.check.report import Report, Verdict
+from handgrad.check.recorded.files import is_straight, record_file
+from handgrad.check.recorded.handing import recording_of
+from handgrad.check.recorded.judged import judged
+from handgrad.check.recorded.witness import refuse_other
 from handgrad.check.runner import narrow
 from handgrad.check.statements import of_nodes
 from handgrad.check.talk import Talk
@@ -31,7 +34,7 @@ def verdict(request: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
         Ended: the other process is gone.
     """
     try:
-        return {"kind": "report", **found(judge_apart(request, talk))}
+        return {"kind": "report", **judged_both(request, talk)}
     except Relayed as relayed:
         return relayed.frame
     except BadTalk as error:
@@ -45,6 +48,36 @@ def verdict(request: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
         return out_of_memory(error, request)
     except Exception as error:  # whatever happens, the keeper is told
         return bug(error)
+
+
+def judged_both(request: Mapping[str, Any], talk: Talk) -> dict[str, Any]:
+    """Judge a file as it was recorded, or by its lines where every name in it means one thing.
+
+    What cannot be recorded is judged by its lines too; and where these are called wrong, the
+    recording has the last word: a gradient may follow another convention, and be made good.
+    """
+    text = read_source(Path(request["target"]))
+    compiled(Path(request["target"]), text)
+    alone = request["forward"] is not None
+    straight = alone or is_straight(text)
+    whole = None if straight else judged_whole(request, talk, text)
+    if whole is not None:
+        return whole
+    lines = found(judge_apart(request, talk))
+    if alone or not straight or lines["report"]["ok"]:
+        return lines
+    whole = judged_whole(request, talk, text)
+    return whole if whole is not None and whole["report"]["ok"] else lines
+
+
+def judged_whole(request: Mapping[str, Any], talk: Talk, text: str) -> dict[str, Any] | None:
+    """Judge a file that another process records whole, None where it cannot be recorded."""
+    try:
+        recording = recording_of(ask(talk, {"do": "record", "text": text}))
+        refuse_other(recording, text, request["target"])
+        return judged(recording, text)
+    except (Relayed, HandgradError):
+        return None
 
 
 def judge_apart(request: Mapping[str, Any], talk: Talk) -> Judge:
@@ -73,24 +106,19 @@ def judge_apart(request: Mapping[str, Any], talk: Talk) -> Judge:
 
 def result(target: str, forward: str | None) -> dict[str, Any]:
     """Check a file in this process and return what came of it as plain data."""
-    return found(file_judge(target, forward))
+    path, text = Path(target), read_source(Path(target))
+    compiled(path, text)
+    straight = forward is not None or is_straight(text)
+    lines = found(file_judge(target, forward)) if straight else None
+    if forward is None and (lines is None or not lines["report"]["ok"]):
+        with suppress(HandgradError):
+            whole = judged(record_file(path, text), text)
+            if lines is None or whole["report"]["ok"]:
+                return whole
+    return lines or found(file_judge(target, forward))
 
 
 def found(judge: Judge) -> dict[str, Any]:
     """Return what came of a check as plain data."""
     report = remarked(reported(judge), judge)
-    return {"report": report.to_dict(), "pictures": pictures(judge, report)}
-
-
-def pictures(judge: Judge, report: Report) -> dict[str, Any]:
-    """Return where each wrong gradient is wrong."""
-    made: dict[str, Any] = {}
-    for row in report.rows:
-        if row.verdict is not Verdict.WRONG or row.shape != row.expected_shape:
-            continue
-        with contextlib.suppress(Exception):  # it is an extra: its failure says nothing
-            local = judge.local(row.name)
-            drawn = picture(local.values[0], local.full[0]) if not local.error else None
-            if drawn is not None:
-                made[row.name] = drawn.to_dict()
-    return made
+    return {"report": report.to_dict(), "pictures": pictures(judge, report.rows)}

@@ -295,9 +295,12 @@ class Assembly:
             assert value.op is not None
             args = {name: self.argument(arg) for name, arg in value.args.items()}
             outputs = tuple(v.form for v in value.group)
-            cut = not any(v.requires for v in value.group)
-            self.calls[key] = Call(value.op, args, outputs, constant=cut)
+            self.calls[key] = Call(value.op, args, outputs, constant=self.is_cut(value))
         return self.calls[key]
+
+    def is_cut(self, value: Value) -> bool:
+        """Tell whether no gradient flows through the call that made a value."""
+        return not any(v.requires for v in value.group)
 
     def argument(self, arg: Any) -> Arg:
         """Return an argument as part of an expression."""

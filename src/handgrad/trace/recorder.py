@@ -378,8 +378,8 @@ class Recorder(TorchFunctionMode):
         value = self.current.get(id(tensor))
         if value is None and tensor.grad_fn is not None and frame is not None:
             return read_unseen(self, tensor, frame, node)
-        marked = value is not None and value.op is not None and tensor.is_leaf
-        if value is None or (marked and tensor.requires_grad and self.makes_leaves):
+        marked = value is not None and value.op is not None and is_parameter(tensor)
+        if value is None or (marked and self.makes_leaves):
             names = value.names if value is not None else []
             outside = value is None and tensor.is_leaf  # a parameter that the function closes over
             leaf = tensor.requires_grad and (self.makes_leaves or outside)

@@ -24,9 +24,10 @@ from handgrad.spell import literal
 from handgrad.trace.code import code_of
 from handgrad.trace.effects import only_checks
 
+CHECK = str(Path(__file__).parents[1] / "check" / "files")
 LIBRARIES = tuple(
     str(Path(file).parent.resolve())
-    for file in (torch.__file__, __file__, ops.__file__, executing.__file__)
+    for file in (torch.__file__, __file__, ops.__file__, executing.__file__, CHECK)
 )
 STANDARD = str(Path(sysconfig.get_path("stdlib")).resolve())
 PLAIN_CALLS = ("range", "int", "float", "min", "max", "abs", "round")

@@ -1,0 +1,1 @@
+"""A file however it is written: recorded whole, settled, and judged as straight lines."""

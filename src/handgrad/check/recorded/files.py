@@ -1,0 +1,57 @@
+"""Which files are recorded whole, and the run in which that is done."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from handgrad.check.recorded.recording import Recording, Whole, recording
+from handgrad.trace.files import compiled, module_of, users_code
+from handgrad.trace.ways import run_recorded
+
+
+def is_straight(text: str) -> bool:
+    """Tell whether a file is assignments alone, in which every name means one thing."""
+    bound: Counter[str] = Counter()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign):
+            targets = [part for target in node.targets for part in elements(target)]
+            if not all(isinstance(part, ast.Name) for part in targets):
+                return False
+            bound.update(part.id for part in targets if isinstance(part, ast.Name))
+        elif isinstance(node, ast.AugAssign):
+            if not (isinstance(node.target, ast.Name) and node.target.id.startswith("d")):
+                return False
+        elif not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr):
+            return False
+    return max(bound.values(), default=0) <= 1
+
+
+def elements(target: ast.expr) -> list[ast.expr]:
+    """Return what an assignment binds, one by one."""
+    if isinstance(target, ast.Tuple | ast.List):
+        return [part for inner in target.elts for part in elements(inner)]
+    return [target]
+
+
+def record_file(path: Path, text: str) -> Recording:
+    """Run a file once, as it is, as the main program, and return what it did to tensors.
+
+    Raises:
+        BadInput: a line of it cannot be recorded.
+        UserCodeFailed: the file's own code raised.
+    """
+    code = compiled(path, text)
+    with users_code(path), module_of(path) as scope:
+        scope["__name__"] = "__main__"
+        recorder = Whole()
+        state = torch.get_rng_state()
+        try:
+            run_recorded(recorder, lambda: exec(code, scope), (), {})
+            recorder.look(scope, 0, 0)
+        finally:
+            torch.set_rng_state(state)
+        return recording(recorder)

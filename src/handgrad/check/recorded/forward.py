@@ -1,0 +1,141 @@
+"""The forward pass in a recorded file: which value is the loss, what it is made from, its trace."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from handgrad.check.recorded.recording import Recording
+from handgrad.errors import BadInput
+from handgrad.ir import Line, Name, Program, names
+from handgrad.trace import Trace
+from handgrad.trace.replay import gradients
+
+LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
+
+
+def loss_of(recording: Recording) -> str:
+    """Return the name of the loss: of the first round where a file does several.
+
+    Raises:
+        BadInput: no line makes a single number.
+    """
+    single = [
+        line.target
+        for line in recording.program.lines
+        if len(line.targets) == 1
+        and recording.values[line.target].numel() == 1
+        and recording.values[line.target].is_floating_point()
+    ]
+    called = [name for name in single if any(map(is_loss, keys_of(recording, name)))]
+    found: list[str] = []
+    for name in called:
+        again = recording.steps[name] in [recording.steps[other] for other in found]
+        if again and found[-1] not in closure(recording.program, name):
+            break  # the next round
+        found.append(name)
+    named = [name for name in single if recording.labels[name]]
+    if not found and not single:
+        raise BadInput(
+            "no line makes a loss: a tensor with one entry",
+            hint="name the file's forward pass: --forward FILE:FUNCTION",
+        )
+    return (found or named or single)[-1]
+
+
+def is_loss(key: str) -> bool:
+    """Tell whether something is called as a loss is."""
+    bare = key.lower().strip("_")
+    return bare in LOSSES or bare.endswith("loss") or bare.startswith("loss")
+
+
+def keys_of(recording: Recording, name: str) -> list[str]:
+    """Return what a value is called."""
+    return [label.key for label in recording.labels[name]]
+
+
+def closure(program: Program, name: str) -> set[str]:
+    """Return the names that a name is made from, itself too."""
+    makers = {target: line for line in program.lines for target in line.targets}
+    found, waiting = set[str](), [name]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            if each in makers:
+                waiting += [*names(makers[each].expr), *makers[each].targets]
+    return found
+
+
+def forward_trace(recording: Recording, loss: str) -> Trace:
+    """Return the trace of what makes the loss; every float tensor from outside is a leaf.
+
+    Raises:
+        BadInput: the loss depends on no float tensor.
+    """
+    inside = closure(recording.program, loss)
+    every = [line for line in recording.program.lines if line.target in inside]
+    inputs = [name for name in recording.program.inputs if name.name in inside]
+    fixed = constants(
+        every, {n.name for n in inputs if recording.values[n.name].is_floating_point()}
+    )
+    lines = [line for line in every if line.target not in fixed]
+    read = {name for line in lines for name in names(line.expr)}
+    leaves = tuple(n.name for n in inputs if recording.values[n.name].is_floating_point())
+    inputs += [named(n, recording.values) for n in fixed if n in read]
+    program = Program(tuple(lines), tuple(inputs), recording.program.scalars, loss)
+    floats = (n.name for n in inputs if recording.values[n.name].is_floating_point())
+    tensors = run_with_gradients(program, recording.values, tuple(floats))
+    if not tensors[loss].requires_grad:
+        raise BadInput(f"{loss} depends on no float tensor, so it has no gradient")
+    program = dataclasses.replace(
+        program, lines=tuple(flowing(line, tensors) for line in program.lines)
+    )
+    upstream = torch.ones_like(tensors[loss].detach())
+    return Trace(
+        program=program,
+        values={name: tensor.detach() for name, tensor in tensors.items()},
+        grads=gradients(tensors[loss], tensors, upstream),
+        leaves=leaves,
+        upstream=upstream,
+    )
+
+
+def constants(lines: list[Line], floats: set[str]) -> dict[str, None]:
+    """Return what is made of no float tensor from outside: `torch.zeros(3)` has a gradient too."""
+    moving = set(floats)
+    for line in lines:
+        if not moving.isdisjoint(names(line.expr)):
+            moving |= set(line.targets)
+    return dict.fromkeys(t for line in lines for t in line.targets if t not in moving)
+
+
+def flowing(line: Line, tensors: Mapping[str, torch.Tensor]) -> Line:
+    """Return a line that tells whether gradients flow through it."""
+    flows = any(tensors[target].requires_grad for target in line.targets)
+    return dataclasses.replace(line, differentiable=flows)
+
+
+def run_with_gradients(
+    program: Program, values: Mapping[str, torch.Tensor], leaves: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    """Run the lines on copies of the leaves; return every tensor, connected by autograd."""
+    scope: dict[str, Any] = {"torch": torch, "F": F, **program.scalars}
+    for name in program.inputs:
+        scope[name.name] = values[name.name].detach().clone()
+        if name.name in leaves:
+            scope[name.name].requires_grad_()
+    with torch.enable_grad():
+        for line in program.lines:
+            exec(compile(line.text, "<forward>", "exec"), scope)
+    made = [target for line in program.lines for target in line.targets]
+    return {name: scope[name] for name in [*(n.name for n in program.inputs), *made]}
+
+
+def named(name: str, values: Mapping[str, torch.Tensor]) -> Name:
+    """Return the IR's name of a value."""
+    return Name(name, tuple(values[name].shape), values[name].dtype)

@@ -1,0 +1,251 @@
+"""Judge a recorded file: its backward pass as straight lines, each gradient called as one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from handgrad.check.assess import assess
+from handgrad.check.drawn import pictures
+from handgrad.check.judge import Judge
+from handgrad.check.recorded.forward import forward_trace, loss_of
+from handgrad.check.recorded.recording import Label, Recording
+from handgrad.check.recorded.settle import Settlement, meant, settled
+from handgrad.check.report import Report, Row, Verdict
+from handgrad.check.statements import Statement, names_of
+from handgrad.derive.hoist import inside
+from handgrad.errors import BadInput
+from handgrad.ir import Call, Expr, Line, Name, Static, names
+from handgrad.spell import spell
+from handgrad.trace import Trace
+
+
+def judged(recording: Recording, text: str) -> dict[str, Any]:
+    """Judge what was recorded of a file, and return what came of it as plain data.
+
+    Raises:
+        BadInput: nothing in it is a gradient.
+    """
+    trace = forward_trace(recording, loss_of(recording))
+    found = settled(trace, recording)
+    lines = Lines(found)
+    if asks_autograd(recording, trace):
+        raise BadInput("a line asks autograd", hint="write the gradient by hand")
+    if not found.of:
+        raise BadInput(
+            "no line writes a gradient of this forward pass",
+            hint="name each gradient `d` + the forward name",
+        )
+    judge = Judge(lines.trace, lines.body, lines.environment)
+    report = assess(judge)
+    told = Told(found, lines, text.splitlines())
+    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
+    return {"report": told.report(report).to_dict(), "pictures": drawn}
+
+
+def asks_autograd(recording: Recording, trace: Trace) -> bool:
+    """Tell whether what autograd gave is called as a gradient, or goes into one."""
+    called = {label.key for name in trace.values for label in recording.labels[name]}
+    for name in recording.asked:
+        lines = [line for line in recording.program.lines if name in names(line.expr)]
+        readers = [target for line in lines for target in line.targets]
+        labels = [label for n in (name, *readers) for label in recording.labels[n]]
+        if any(key in called for label in labels for key in meant(label)):
+            return True
+    return False
+
+
+class Lines:
+    """The backward pass of a settled recording as statements.
+
+    A part that has no name and is read once stands in the line that reads it.
+
+    Attributes:
+        trace: the forward pass, each further gradient of one value under an alias.
+        body: the statements.
+        environment: tensors that they read and that are no forward values.
+        called: for each value, what it is called here.
+    """
+
+    def __init__(self, found: Settlement) -> None:
+        self.found = found
+        self.called: dict[str, str] = {}
+        aliases: dict[str, str] = {}
+        taken = {*found.trace.values}
+        for target, primal in found.of.items():
+            word = primal
+            while f"d{word}" in taken:
+                word += "_"
+            aliases |= {word: primal} if word != primal else {}
+            taken.add(f"d{word}")
+            self.called[target] = f"d{word}"
+        for line in found.body:
+            for target in line.targets:
+                self.called.setdefault(target, fresh(target, taken))
+        self.trace: Trace = replace(found.trace, aliases=aliases)
+        self.environment = self.constants()
+        self.body = tuple(self.statements())
+
+    def constants(self) -> dict[str, Any]:
+        """Return the tensors from outside that are no forward values, and the numbers."""
+        recording, known = self.found.recording, self.found.trace.values
+        made = {target for line in self.found.body for target in line.targets}
+        own = {n: v for n, v in recording.values.items() if n not in made and n not in known}
+        return {**own, **recording.program.scalars}
+
+    def statements(self) -> list[Statement]:
+        """Return the statements."""
+        found = self.found
+        uses = Counter(name for line in found.body for name in {*names(line.expr)})
+        steps = found.recording.steps
+        readers = {n: steps[line.target] for line in found.body for n in names(line.expr)}
+        inlined: dict[str, Expr] = {}
+        made: list[Statement] = []
+        for line in self.needed():
+            expr = renamed(line.expr, {**self.renaming(line), **inlined})
+            target = line.target
+            single = len(line.targets) == 1 and uses[target] == 1
+            single = single and readers.get(target) == found.recording.steps[target]
+            if single and not found.recording.labels[target] and target not in found.of:
+                inlined[target] = expr
+                continue
+            made.append(self.statement(line, expr))
+        return made
+
+    def needed(self) -> list[Line]:
+        """Return the lines that gradients are made by."""
+        wanted, kept = set(self.found.of), list[Line]()
+        for line in reversed(self.found.body):
+            if not wanted.isdisjoint(line.targets):
+                kept.append(line)
+                wanted |= set(names(line.expr))
+        return kept[::-1]
+
+    def renaming(self, line: Line) -> dict[str, Expr]:
+        """Return what a line's names stand for here."""
+        values = self.found.recording.values
+        return {
+            n: Name(self.called.get(n, n), tuple(values[n].shape), values[n].dtype)
+            for n in names(line.expr)
+        }
+
+    def statement(self, line: Line, expr: Expr) -> Statement:
+        """Return one line as a statement of the person's."""
+        text = f"{', '.join(self.called[t] for t in line.targets)} = {spell(expr)}"
+        node = ast.parse(text).body[0]
+        loads, stores = names_of(node)
+        code = compile(text, "<backward>", "exec")
+        number = self.found.recording.steps[line.target].line
+        return Statement(text, number, frozenset(loads), frozenset(stores), code)
+
+
+def fresh(name: str, taken: set[str]) -> str:
+    """Return a name for a value that is no gradient: it is never called as one."""
+    bare = name.lstrip("d") or "t"
+    made, count = bare, 1
+    while made in taken or made.startswith("d"):
+        made, count = f"t_{bare}_{count}", count + 1
+    taken.add(made)
+    return made
+
+
+def renamed(expr: Expr, by: Mapping[str, Expr]) -> Expr:
+    """Return an expression with names exchanged, those in sizes too."""
+    if isinstance(expr, Name):
+        return by.get(expr.name, expr)
+    done = inside(expr, lambda part: renamed(part, by))
+    if not isinstance(done, Call):
+        return done
+    moved = {n for n, e in by.items() if not isinstance(e, Name) or e.name != n}
+    args = {n: unnamed(a, moved) if isinstance(a, Static) else a for n, a in done.args.items()}
+    return Call(done.op, args, done.outputs, done.constant)
+
+
+def unnamed(static: Static, moved: set[str]) -> Static:
+    """Return a number without the names that mean something else here."""
+    from handgrad.spell import literal
+
+    read = set(re.findall(r"[A-Za-z_]\w*", static.text))
+    return Static(static.value, literal(static.value)) if read & moved else static
+
+
+@dataclass
+class Told:
+    """Tell of a recorded file's gradients in the person's own words.
+
+    Args:
+        found: what is the gradient of what.
+        lines: the statements that were judged.
+        source: the lines of the file.
+    """
+
+    found: Settlement
+    lines: Lines
+    source: list[str]
+
+    @cached_property
+    def by_name(self) -> dict[str, str]:
+        """Return the values by what their gradients are called here."""
+        return {self.lines.called[target]: target for target in self.found.of}
+
+    def name(self, name: str) -> str:
+        """Return what the person calls a gradient."""
+        target = self.by_name.get(name, name)
+        return gradient_text(self.found.recording.labels.get(target, ()), target)
+
+    def report(self, report: Report) -> Report:
+        """Return the rows under the person's names, one for each line and name."""
+        by_name = self.by_name
+        rows: dict[tuple[str, int], Row] = {}
+        for row in report.rows:
+            told = self.row(row, by_name.get(row.name))
+            if told is None:
+                continue
+            key = told.name, told.number
+            if key not in rows or worse(told, rows[key]):
+                rows[key] = told
+        return Report(tuple(rows.values()), report.supplied)
+
+    def row(self, row: Row, target: str | None) -> Row | None:
+        """Return a row in the person's words, None for one that nobody asked for."""
+        recording = self.found.recording
+        if target is None:
+            leaf = row.name[1:]
+            if leaf not in recording.marked or leaf in self.found.covered:
+                return None
+            return replace(row, name="d" + text_of(recording.labels[leaf], leaf))
+        step = recording.steps[target]
+        number = row.number or step.line
+        if row.verdict.good and step.calls and number == step.line:
+            number = step.calls[0]
+        return replace(
+            row,
+            name=self.name(row.name),
+            number=number,
+            line=self.source[number - 1].strip() if 0 < number <= len(self.source) else row.line,
+            diagnosis=None if row.diagnosis is None else replace(row.diagnosis, suggestion=""),
+        )
+
+
+def worse(one: Row, other: Row) -> bool:
+    """Tell whether a row says worse than another."""
+    order = [*Verdict]
+    bad = {v: k for k, v in enumerate(order)}
+    rank = {Verdict.WRONG: 9, Verdict.SHAPE: 8}
+    return rank.get(one.verdict, bad[one.verdict]) > rank.get(other.verdict, bad[other.verdict])
+
+
+def text_of(labels: tuple[Label, ...], name: str) -> str:
+    """Return what a value is called in the outermost frame."""
+    return labels[0].text if labels else name
+
+
+def gradient_text(labels: tuple[Label, ...], name: str) -> str:
+    """Return what a gradient is called: a name that says that it is one, if there is one."""
+    says = [label.text for label in labels if meant(label)]
+    return (says or [text_of(labels, name)])[0]

@@ -1,0 +1,266 @@
+"""Record a whole file, forward and backward, as one program of straight lines."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+
+from handgrad.ir import Program
+from handgrad.trace.calls import Called
+from handgrad.trace.program import Assembly
+from handgrad.trace.recorder import Recorder
+from handgrad.trace.source import is_library, place_of
+from handgrad.trace.values import Value
+
+DEEPEST = 4  # containers in each other that are looked into
+MOST = 5_000  # things that are looked at in one frame
+PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Something that the person calls a value by.
+
+    Attributes:
+        depth: of the frame that holds it, 0 for the file's top level.
+        home: what holds it: a frame, a dict, an object.
+        held: what the container is called, `grads`; nothing for a frame's own names.
+        key: what it is called there, `W1`.
+        text: how it is read, `grads['W1']`.
+        line: where it was bound, 0 where that is not known.
+    """
+
+    depth: int
+    home: int
+    held: str
+    key: str
+    text: str
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a line stands in the file: the line itself, and the calls that it stands in."""
+
+    line: int
+    calls: tuple[int, ...] = ()
+
+
+@dataclass
+class Recording:
+    """One run of a file.
+
+    Attributes:
+        program: its lines, one for each call of torch's.
+        values: every tensor.
+        labels: what each is called, the outermost frame's names first.
+        steps: where each was made.
+        marked: those that the file itself asks gradients of.
+        asked: those that autograd gave.
+    """
+
+    program: Program
+    values: Mapping[str, torch.Tensor]
+    labels: Mapping[str, tuple[Label, ...]]
+    steps: Mapping[str, Step]
+    marked: frozenset[str]
+    asked: frozenset[str] = frozenset()
+
+
+class Whole(Recorder):
+    """Record what is done to tensors, and what they are called in dicts, lists and objects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marked: set[int] = set()
+        self.labels: dict[int, dict[tuple[int, str], Label]] = {}
+        self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
+        self.holders: list[Any] = []  # kept, so that no id is used again
+
+    def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one call; what autograd gives is no line of the person's."""
+        if func is not torch.autograd.grad and not reads_grad(func):
+            return super().observe(func, args, kwargs)
+        with torch._C.DisableTorchFunction():
+            result = func(*args, **kwargs)
+        for given in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(given, torch.Tensor):
+                self.asked_of_autograd.add(id(given))
+                self.holders.append(given)
+                if id(given) not in self.current:
+                    self.input(given)
+        return result
+
+    def keep(self, value: Value) -> None:
+        """Note a value; what has a gradient is settled when all is known."""
+        if value.requires and value.op is None:
+            self.marked.add(id(value))
+        value.requires, value.edge = False, None
+        super().keep(value)
+
+    def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
+        """Let the value that was recorded for a tensor of ours be the user's equal one."""
+        super().adopt(mine, tensor)
+        value = self.current[id(tensor)]
+        value.requires, value.edge = False, None
+
+    def observe_set(self, called: Called) -> Any:
+        """Run `x.data = ...`: what is read from now on is another tensor."""
+        result = called.func(*called.args, **called.kwargs)
+        self.current.pop(id(called.args[0]), None)
+        return result
+
+    def on_return(self, frame: FrameType, event: str, _: Any) -> None:
+        """Look into a frame of the user's that is about to go."""
+        super().on_return(frame, event, _)
+        if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
+            with torch._C.DisableTorchFunction():
+                self.look(frame.f_locals, depth_of(frame), place_of(frame).span.line)
+
+    def look(self, names: Mapping[str, Any], depth: int, line: int) -> None:
+        """Note what the tensors in the containers among some names are called."""
+        seen: set[int] = set()
+        for name, thing in list(names.items()):
+            if not name.startswith("__") and not isinstance(thing, (torch.Tensor, *PLAIN)):
+                for label, tensor in inside(thing, name, depth, line, seen):
+                    value = self.current.get(id(tensor))
+                    if value is not None:
+                        self.labels.setdefault(id(value), {})[label.home, label.key] = label
+                self.holders.append(thing)
+
+
+def reads_grad(func: Any) -> bool:
+    """Tell whether a call reads a tensor's `.grad`."""
+    return getattr(func, "__name__", "") == "__get__" and func.__self__ is torch.Tensor.grad
+
+
+def depth_of(frame: FrameType) -> int:
+    """Return how many frames of the user's are around one."""
+    depth, outer = 0, frame.f_back
+    while outer is not None:
+        depth += not is_library(outer.f_code.co_filename)
+        outer = outer.f_back
+    return depth
+
+
+def inside(
+    thing: Any, path: str, depth: int, line: int, seen: set[int], level: int = 0
+) -> Iterator[tuple[Label, torch.Tensor]]:
+    """Yield the tensors in a container with what they are called."""
+    if id(thing) in seen or level > DEEPEST or len(seen) > MOST:
+        return
+    seen.add(id(thing))
+    held = path.rpartition(".")[2]
+    for key, text, part in parts_of(thing, path):
+        if isinstance(part, torch.Tensor):
+            yield Label(depth, id(thing), held, key, text, line), part
+        elif not isinstance(part, PLAIN):
+            yield from inside(part, text, depth, line, seen, level + 1)
+
+
+def parts_of(thing: Any, path: str) -> Iterable[tuple[str, str, Any]]:
+    """Return what a container holds: how each is called, how it is read, and it."""
+    if isinstance(thing, dict):
+        return [(str(k), f"{path}[{k!r}]", v) for k, v in list(thing.items())]
+    if isinstance(thing, list | tuple):
+        return [(str(k), f"{path}[{k}]", v) for k, v in enumerate(thing)]
+    home = getattr(type(thing), "__module__", "").partition(".")[0]
+    known = getattr(thing, "__dict__", None)
+    if not isinstance(known, dict) or (home in ("torch", "numpy") and not is_module(thing)):
+        return []
+    more = {**known.get("_parameters", {}), **known.get("_modules", {})} if is_module(thing) else {}
+    return [(k, f"{path}.{k}", v) for k, v in {**known, **more}.items() if k[:1] != "_"]
+
+
+def is_module(thing: Any) -> bool:
+    """Tell whether something is a module of torch's."""
+    return isinstance(thing, torch.nn.Module)
+
+
+@dataclass
+class Flat(Assembly):
+    """Put a recording together as one line for each call."""
+
+    known: set[int] = field(default_factory=set)
+
+    def needed(self) -> list[Value]:
+        """Return the values that something with a name is made from."""
+        assert isinstance(self.recorder, Whole)
+        every = self.recorder.values
+        found: dict[int, Value] = {}
+        stack = [v for v in every if v.names or id(v) in self.recorder.labels]
+        stack.append(self.output)
+        while stack:
+            value = stack.pop()
+            if id(value) not in found:
+                found[id(value)] = value
+                if not self.is_input(value):
+                    stack += [*values_of(value), *value.group]
+        return sorted(found.values(), key=lambda value: value.order)
+
+    def is_input(self, value: Value) -> bool:
+        """Tell whether a value comes from outside the program."""
+        return value.op is None or value.random
+
+    def line_values(self, made: list[Value]) -> list[Value]:
+        """Return the values that are lines: all of them."""
+        return made
+
+    def together(self, value: Value) -> tuple[Value, ...]:
+        """Return the outputs of one call."""
+        return value.group if len(value.group) > 1 else (value,)
+
+    def is_cut(self, value: Value) -> bool:
+        """Tell that gradients may flow through every call: which do is settled later."""
+        return False
+
+    def verbatim(self, line: Any, value: Value, place: Any) -> Any:
+        """Return the line as the table spells it: names of the file's mean several things."""
+        return line
+
+
+def values_of(value: Value) -> Iterator[Value]:
+    """Yield the values that a value is made from."""
+    from handgrad.trace.values import values_in
+
+    return values_in(value.args.values())
+
+
+def recording(recorder: Whole) -> Recording:
+    """Return what was recorded."""
+    with torch._C.DisableTorchFunction():
+        last = max(
+            (v for v in recorder.values if v.op is not None), key=lambda v: v.order, default=None
+        )
+        if last is None:
+            last = recorder.values[-1]
+        program, by_name = Flat(recorder, last, False).program()
+        return Recording(
+            program,
+            {name: value.data for name, value in by_name.items()},
+            {name: labels_of(value, recorder) for name, value in by_name.items()},
+            {name: step_of(value) for name, value in by_name.items()},
+            frozenset(n for n, v in by_name.items() if id(v) in recorder.marked),
+            frozenset(n for n, v in by_name.items() if id(v.tensor) in recorder.asked_of_autograd),
+        )
+
+
+def labels_of(value: Value, recorder: Whole) -> tuple[Label, ...]:
+    """Return what a value is called, the outermost frame's names first."""
+    plain = [
+        Label(depth, home, "", name, name, place.span.line)
+        for depth, name, home, place in value.names
+    ]
+    inner = recorder.labels.get(id(value), {}).values()
+    return tuple(sorted([*plain, *inner], key=lambda label: label.depth))
+
+
+def step_of(value: Value) -> Step:
+    """Return where a value was made."""
+    lines = [place.span.line for _, place in value.frames]
+    return Step(lines[-1], tuple(lines[:-1])) if lines else Step(0)

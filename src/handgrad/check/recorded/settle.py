@@ -1,0 +1,391 @@
+"""Which value of a backward pass is the gradient of which value of the forward pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+
+from handgrad.check.recorded.recording import Label, Recording
+from handgrad.check.reference import Point, points
+from handgrad.check.runner import widened
+from handgrad.check.wide import wide_code
+from handgrad.ir import Call, Line, names
+from handgrad.trace import Trace
+
+ADDING = {
+    "add",
+    "add_alpha",
+    "sub",
+    "index_add",
+    "index_put",
+    "index_put_accumulate",
+    "scatter_add",
+}
+EXACT = 1e-7  # of the largest entry: how near a float64 gradient is to be
+NEAR = 1e-3  # and one as it ran
+MOST_WAYS = 12  # other ways to settle that are tried where a gradient is wrong
+MOST_TRIED = 24  # forward values that are tried for one gradient whose name says nothing
+HOMES = re.compile(r"(?i)^(d|g|the_)?(d?params|grads?|gradients?|derivs?|deltas?)$")
+FORMS = [
+    re.compile(form)
+    for form in (
+        r"^dL_?d_?(.+)$",
+        r"^dloss_?d_?(.+)$",
+        r"^d_(.+)$",
+        r"^grads?_(?:of_)?(.+)$",
+        r"^(.+?)_?(?:grads?|gradients?|Grad)$",
+        r"^g_(.+)$",
+        r"^dL_(.+)$",
+        r"^d(.+)$",
+        r"^g([A-Z].*)$",
+        r"^(?:delta|Delta|nabla)_?([A-Za-z].*)$",
+    )
+]
+
+
+def meant(label: Label) -> list[str]:
+    """Return what a label may be the gradient of, by what it says."""
+    found = [m.group(1) for form in FORMS if (m := form.match(label.key))]
+    if HOMES.match(label.held):
+        found.append(label.key)
+    if label.key.isdigit():  # dWs[1] is of Ws[1]
+        found += [f"{m.group(1)}.{label.key}" for form in FORMS if (m := form.match(label.held))]
+    return found
+
+
+def calls_itself(label: Label) -> set[str]:
+    """Return what a forward value's label may be called as."""
+    joined = (
+        {f"{label.held}.{label.key}", f"{label.held}_{label.key}"} if label.held else set[str]()
+    )
+    return joined if label.key.isdigit() else {label.key, *joined}
+
+
+@dataclass
+class Settlement:
+    """What was settled.
+
+    Attributes:
+        trace: the forward pass.
+        recording: the whole file.
+        body: the other lines, those up to the next round.
+        of: for each gradient, the forward value.
+        right: whether that gradient is what it should be, given those it is made from.
+        cuts: the forward values whose gradients a backward value is made from.
+        also: forward values whose gradient is equal to another one, and called so too.
+    """
+
+    trace: Trace
+    recording: Recording
+    body: list[Line]
+    of: dict[str, str] = field(default_factory=dict[str, str])
+    right: dict[str, bool] = field(default_factory=dict[str, bool])
+    cuts: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    also: set[str] = field(default_factory=set[str])
+
+    @property
+    def covered(self) -> set[str]:
+        """Return the forward values whose gradients are there, as parts of what others share."""
+        return {*self.of.values(), *self.also}
+
+    @property
+    def wrong(self) -> list[str]:
+        """Return the gradients that are not what they should be."""
+        return [target for target, right in self.right.items() if not right]
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Return how many lines are wrong, and how late the first one of them is."""
+        order = {target: k for k, line in enumerate(self.body) for target in line.targets}
+        lines = {self.recording.steps[target].line for target in self.wrong}
+        return len(lines), min((order[target] for target in self.wrong), default=0)
+
+
+class Settling:
+    """Settle gradients one after the other, each computed from random ones of those before.
+
+    A gradient is settled by what it is called and by its value, and where neither says it, by
+    being the VJP of what it is made from.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        recording: Recording,
+        body: list[Line],
+        at: tuple[Point, ...],
+        forced: Mapping[str, str | None],
+    ) -> None:
+        self.found = Settlement(trace, recording, body)
+        self.trace, self.recording, self.body = trace, recording, body
+        self.points, self.forced = at, forced
+        self.scopes = [self.scope_at(point) for point in self.points]
+        self.by_key = self.forward_keys()
+        self.by_shape: dict[tuple[int, ...], list[str]] = {}
+        for name, grad in trace.grads.items():
+            self.by_shape.setdefault(tuple(grad.shape), []).append(name)
+        self.last = self.last_of_labels()
+        self.summands = self.summed_on()
+        self.taken: set[str] = set()
+
+    def scope_at(self, point: Point) -> dict[str, Any]:
+        """Return what backward lines may read at a point."""
+        made = {target for line in self.body for target in line.targets}
+        own = {n: widened(v) for n, v in self.recording.values.items() if n not in made}
+        return {**own, **self.recording.program.scalars, **point.values}
+
+    def forward_keys(self) -> dict[str, list[tuple[Label, str]]]:
+        """Return the forward values that have a gradient, by what they are called."""
+        found: dict[str, list[tuple[Label, str]]] = {}
+        for name in self.trace.grads:
+            for label in self.recording.labels[name]:
+                for key in calls_itself(label):
+                    found.setdefault(key, []).append((label, name))
+        return found
+
+    def last_of_labels(self) -> set[str]:
+        """Return the values that are the last ones of some label's."""
+        last: dict[tuple[int, str], str] = {}
+        for line in self.body:
+            for target in line.targets:
+                for label in self.recording.labels[target]:
+                    last[label.home, label.key] = target
+        return set(last.values())
+
+    def summed_on(self) -> set[str]:
+        """Return the values to which more is added under the same label."""
+        found: set[str] = set()
+        for line in self.body:
+            if isinstance(line.expr, Call) and line.expr.op.name in ADDING:
+                mine = {(label.home, label.key) for label in self.recording.labels[line.target]}
+                for name in names(line.expr):
+                    theirs = self.recording.labels.get(name, ())
+                    if any((label.home, label.key) in mine for label in theirs):
+                        found.add(name)
+        return found
+
+    def settle(self) -> Settlement:
+        """Settle every gradient."""
+        for line in self.body:
+            codes = wide_code(line.text, "<backward>")
+            with torch.no_grad():
+                for scope in self.scopes:
+                    exec(codes, scope)
+            cuts = self.cuts_of(line)
+            for target in line.targets:
+                self.found.cuts[target] = cuts
+                if target in self.forced:
+                    primal = self.forced[target]
+                else:
+                    primal = self.primal_of(target, cuts)
+                if primal is not None:
+                    self.take(target, primal, cuts)
+        return self.found
+
+    def take(self, target: str, primal: str, cuts: frozenset[str]) -> None:
+        """Note a gradient; what reads it is given a random one."""
+        self.found.right[target] = self.is_vjp(target, primal, cuts)
+        self.found.of[target] = primal
+        value = self.recording.values[target]
+        named = self.called(self.recording.labels[target])
+        self.found.also |= {n for n in named if self.as_it_ran(value, n)}
+        self.found.cuts[target] = frozenset({primal})
+        self.taken.add(primal)
+        for point, scope in zip(self.points, self.scopes, strict=True):
+            if scope[target].shape == point.cotangents[primal].shape:
+                scope[target] = point.cotangents[primal].clone()
+
+    def cuts_of(self, line: Line) -> frozenset[str]:
+        """Return the forward values whose gradients a line's results are made from."""
+        expr = line.expr
+        if isinstance(expr, Call) and expr.op.name.endswith("_like"):
+            return frozenset()
+        read = [self.found.cuts.get(name, frozenset()) for name in names(expr)]
+        return frozenset().union(*read)
+
+    def primal_of(self, target: str, cuts: frozenset[str]) -> str | None:
+        """Return what a value is the gradient of, None if it is none, or that is not known."""
+        value = self.recording.values[target]
+        labels = self.recording.labels[target]
+        if not value.is_floating_point() or not labels or target in self.summands:
+            return None
+        same = [n for n in self.by_shape.get(tuple(value.shape), ()) if self.below(n, cuts)]
+        called = list(dict.fromkeys(self.called(labels)))
+        equal = [name for name in reversed(same) if self.as_it_ran(value, name)]
+        tried = [*(n for n in called if n in equal), *(n for n in equal if n not in called)]
+        tried += [n for n in [*called, *reversed(same)] if n not in tried and n in same]
+        owner = self.leaf_called(target, labels)
+        if owner is not None and owner not in equal:
+            return owner
+        for name in tried[:MOST_TRIED]:
+            if self.is_vjp(target, name, cuts):
+                return name
+        if target not in self.last or not called:
+            return None
+        return self.by_name_alone(value, called, equal)
+
+    def leaf_called(self, target: str, labels: tuple[Label, ...]) -> str | None:
+        """Return the leaf that a value is called as the gradient of, beside it, for good."""
+        for label in labels if target in self.last else ():
+            for key in meant(label):
+                for other, name in self.by_key.get(key, []):
+                    leaf = name in self.trace.leaves and not label.held
+                    if leaf and other.home == label.home and self.last_called(other) == name:
+                        return name
+        return None
+
+    def last_called(self, label: Label) -> str:
+        """Return the last forward value that is called so."""
+        both = [n for o, n in self.by_key[label.key] if (o.home, o.key) == (label.home, label.key)]
+        return both[-1]
+
+    def by_name_alone(self, value: torch.Tensor, called: list[str], equal: list[str]) -> str | None:
+        """Return what a value that is no such gradient is called as the gradient of."""
+        fitting = [n for n in called if self.trace.grads[n].shape == value.shape]
+        free = [n for n in fitting or called if n not in self.taken] or fitting or called
+        best = [n for n in free if n in equal]
+        if best:
+            return best[0]
+        return min(free, key=lambda n: distance(value, self.trace.grads[n]))
+
+    def called(self, labels: tuple[Label, ...]) -> Iterator[str]:
+        """Yield the forward values that labels are called as the gradients of, nearest first."""
+        for label in labels:
+            for key in meant(label):
+                found = self.by_key.get(key, [])
+                near = sorted(
+                    enumerate(found), key=lambda each: (nearness(label, each[1][0]), -each[0])
+                )
+                yield from (name for _, (_, name) in near)
+
+    def below(self, name: str, cuts: frozenset[str]) -> bool:
+        """Tell whether a forward value comes before those whose gradients are given."""
+        return name not in cuts
+
+    def as_it_ran(self, value: torch.Tensor, name: str) -> bool:
+        """Tell whether a value is about autograd's gradient, as both ran."""
+        truth = self.trace.grads[name]
+        size = float(truth.abs().max()) if truth.numel() else 0.0
+        return size > 0 and distance(value, truth) <= NEAR * size
+
+    def is_vjp(self, target: str, name: str, cuts: frozenset[str]) -> bool:
+        """Tell whether a value is the gradient of a name, given those that it is made from."""
+        through = cuts | {self.trace.output}
+        for point, scope in zip(self.points, self.scopes, strict=True):
+            value = scope.get(target)
+            if not isinstance(value, torch.Tensor):
+                return False
+            truth = point.expected(name, through)
+            if value.shape != truth.shape:
+                return False
+            size = float(truth.abs().max()) if truth.numel() else 0.0
+            if not bool((value.double() - truth).abs().max() <= EXACT * size + 1e-300):
+                return False
+        return True
+
+
+def distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    """Return how far apart two tensors are; those of different shapes infinitely."""
+    if one.shape != two.shape:
+        return float("inf")
+    if not one.numel():
+        return 0.0
+    far = float((one.double() - two.double()).abs().max())
+    return far if far == far else float("inf")
+
+
+def nearness(gradient: Label, primal: Label) -> tuple[int, int]:
+    """Return how near two labels are to each other: the same holder first, then the same depth."""
+    return int(gradient.home != primal.home), abs(gradient.depth - primal.depth)
+
+
+def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
+    """Return the lines that are no forward pass, those up to the loss of the next round."""
+    inside = trace.values
+    found: list[Line] = []
+    for line in recording.program.lines:
+        if line.target in inside:
+            continue
+        again = recording.steps[line.target] == recording.steps[loss]
+        if again and recording.values[line.target].numel() == 1:
+            break
+        found.append(line)
+    return found
+
+
+def settled(trace: Trace, recording: Recording) -> Settlement:
+    """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
+    body = rounds(recording, trace, trace.output)
+    at = points(trace)
+    first = Settling(trace, recording, body, at, {})
+    best = first.settle()
+    over = superseded(best)
+    if over:
+        again = Settling(trace, recording, body, at, over)
+        found = again.settle()
+        first, best = (again, found) if found.cost <= best.cost else (first, best)
+    for forced in islice(ways(first, best), MOST_WAYS if best.wrong else 0):
+        found = Settling(trace, recording, body, at, forced).settle()
+        if found.cost < best.cost:
+            best = found
+        if not best.wrong:
+            break
+    return best
+
+
+def superseded(found: Settlement) -> dict[str, str | None]:
+    """Return the gradients that a wrong one of the same value goes on from: `dh[0] = 0`."""
+    made = {target: line for line in found.body for target in line.targets}
+    over: dict[str, str | None] = {}
+    for target in found.wrong:
+        waiting, seen = list(names(made[target].expr)), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name in made and name not in seen:
+                seen.add(name)
+                if found.of.get(name) == found.of[target]:
+                    over[name] = None
+                elif name not in found.of:
+                    waiting += names(made[name].expr)
+    return over
+
+
+def ways(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
+    """Yield other ways to settle some gradients."""
+    yield from without_wrong(found)
+    yield from others(settling, found)
+
+
+def without_wrong(found: Settlement) -> Iterator[dict[str, str | None]]:
+    """Yield the wrong gradients that something is made of as no gradients.
+
+    Where all that is made of them is right, they follow another convention.
+    """
+    read = {name for line in found.body for name in names(line.expr)}
+    own = [t for t in found.wrong if t in read and found.of[t] not in found.trace.leaves]
+    if own:
+        yield dict.fromkeys(own)
+
+
+def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
+    """Yield what lines above a wrong one may make instead: what their names say."""
+    steps = found.recording.steps
+    for line in found.body:
+        mates = [t for b in found.body if steps[b.target] == steps[line.target] for t in b.targets]
+        forced: dict[str, str | None] = {}
+        for target in dict.fromkeys(mates):
+            labels = found.recording.labels[target]
+            called = [
+                n for n in dict.fromkeys(settling.called(labels)) if n != found.of.get(target)
+            ]
+            shape = found.recording.values[target].shape
+            fitting = [n for n in called if found.trace.grads[n].shape == shape]
+            if fitting and target in found.of:
+                forced[target] = fitting[0]
+        if forced and line.target == mates[0]:
+            yield forced
