@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from handgrad.check.recorded.files import is_straight, record_file
 from handgrad.check.recorded.handing import recording_of
 from handgrad.check.recorded.judged import judged
 from handgrad.check.recorded.witness import refuse_other
+from handgrad.check.report import Verdict
 from handgrad.check.runner import narrow
 from handgrad.check.statements import of_nodes
 from handgrad.check.talk import Talk
@@ -25,6 +26,8 @@ from handgrad.check.ways import file_judge, reported, text_body
 from handgrad.check.witness import agrees
 from handgrad.errors import HandgradError, UserCodeFailed
 from handgrad.trace.files import compiled, read_source, split
+
+Told = dict[str, Any]  # a report and its pictures, as plain data
 
 
 def verdict(request: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
@@ -51,23 +54,52 @@ def verdict(request: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
 
 
 def judged_both(request: Mapping[str, Any], talk: Talk) -> dict[str, Any]:
-    """Judge a file as it was recorded, or by its lines where every name in it means one thing.
-
-    What cannot be recorded is judged by its lines too; and where these are called wrong, the
-    recording has the last word: a gradient may follow another convention, and be made good.
-    """
+    """Judge a file as it was recorded, and by its lines."""
     text = read_source(Path(request["target"]))
     compiled(Path(request["target"]), text)
-    alone = request["forward"] is not None
-    straight = alone or is_straight(text)
-    whole = None if straight else judged_whole(request, talk, text)
-    if whole is not None:
-        return whole
-    lines = found(judge_apart(request, talk))
-    if alone or not straight or lines["report"]["ok"]:
-        return lines
-    whole = judged_whole(request, talk, text)
-    return whole if whole is not None and whole["report"]["ok"] else lines
+    if request["forward"] is not None:
+        return found(judge_apart(request, talk))
+    return better(
+        is_straight(text),
+        lambda: judged_whole(request, talk, text),
+        lambda: found(judge_apart(request, talk)),
+    )
+
+
+def better(
+    straight: bool, whole: Callable[[], Told | None], lines: Callable[[], Told]
+) -> dict[str, Any]:
+    """Return what a file came to as it was recorded; by its lines where that tells more.
+
+    Where something is wrong in a file in which every name means one thing, its own lines say it
+    best; where these cannot be judged, or more of them are called wrong, the recording does: a
+    gradient may follow another convention, and be made good.
+
+    Args:
+        straight: every name in the file means one thing.
+        whole: judges the recording, None where there is none.
+        lines: judges the lines.
+
+    Raises:
+        HandgradError: neither can be judged.
+    """
+    recorded = whole()
+    if recorded is not None and (recorded["report"]["ok"] or not straight):
+        return recorded
+    try:
+        told = lines()
+    except (Relayed, HandgradError):
+        if recorded is None:
+            raise
+        return recorded
+    return told if recorded is None or bad(told) <= bad(recorded) else recorded
+
+
+def bad(told: Told) -> tuple[int, int]:
+    """Return how many gradients are not confirmed, and how many are not right."""
+    verdicts = [row["verdict"] for row in told["report"]["rows"]]
+    wrong = [each for each in verdicts if not Verdict(each).good]
+    return verdicts.count(Verdict.UNCONFIRMED.value), len(wrong)
 
 
 def judged_whole(request: Mapping[str, Any], talk: Talk, text: str) -> dict[str, Any] | None:
@@ -108,14 +140,16 @@ def result(target: str, forward: str | None) -> dict[str, Any]:
     """Check a file in this process and return what came of it as plain data."""
     path, text = Path(target), read_source(Path(target))
     compiled(path, text)
-    straight = forward is not None or is_straight(text)
-    lines = found(file_judge(target, forward)) if straight else None
-    if forward is None and (lines is None or not lines["report"]["ok"]):
+
+    def whole() -> Told | None:
         with suppress(HandgradError):
-            whole = judged(record_file(path, text), text)
-            if lines is None or whole["report"]["ok"]:
-                return whole
-    return lines or found(file_judge(target, forward))
+            return judged(record_file(path, text), text)
+        return None
+
+    def lines() -> Told:
+        return found(file_judge(target, forward))
+
+    return lines() if forward is not None else better(is_straight(text), whole, lines)
 
 
 def found(judge: Judge) -> dict[str, Any]:

@@ -6,17 +6,16 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 from handgrad.check.assess import assess
 from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
 from handgrad.check.recorded.forward import forward_trace, loss_of
-from handgrad.check.recorded.recording import Label, Recording
+from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.settle import Settlement, meant, settled
-from handgrad.check.report import Report, Row, Verdict
+from handgrad.check.recorded.telling import Told
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside
 from handgrad.errors import BadInput
@@ -43,7 +42,7 @@ def judged(recording: Recording, text: str) -> dict[str, Any]:
         )
     judge = Judge(lines.trace, lines.body, lines.environment)
     report = assess(judge)
-    told = Told(found, lines, text.splitlines())
+    told = Told(found, lines.called, text.splitlines())
     drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
     return {"report": told.report(report).to_dict(), "pictures": drawn}
 
@@ -146,10 +145,9 @@ class Lines:
 
 def fresh(name: str, taken: set[str]) -> str:
     """Return a name for a value that is no gradient: it is never called as one."""
-    bare = name.lstrip("d") or "t"
-    made, count = bare, 1
-    while made in taken or made.startswith("d"):
-        made, count = f"t_{bare}_{count}", count + 1
+    made, count = f"own_{name}", 1
+    while made in taken:
+        made, count = f"own_{name}_{count}", count + 1
     taken.add(made)
     return made
 
@@ -172,80 +170,3 @@ def unnamed(static: Static, moved: set[str]) -> Static:
 
     read = set(re.findall(r"[A-Za-z_]\w*", static.text))
     return Static(static.value, literal(static.value)) if read & moved else static
-
-
-@dataclass
-class Told:
-    """Tell of a recorded file's gradients in the person's own words.
-
-    Args:
-        found: what is the gradient of what.
-        lines: the statements that were judged.
-        source: the lines of the file.
-    """
-
-    found: Settlement
-    lines: Lines
-    source: list[str]
-
-    @cached_property
-    def by_name(self) -> dict[str, str]:
-        """Return the values by what their gradients are called here."""
-        return {self.lines.called[target]: target for target in self.found.of}
-
-    def name(self, name: str) -> str:
-        """Return what the person calls a gradient."""
-        target = self.by_name.get(name, name)
-        return gradient_text(self.found.recording.labels.get(target, ()), target)
-
-    def report(self, report: Report) -> Report:
-        """Return the rows under the person's names, one for each line and name."""
-        by_name = self.by_name
-        rows: dict[tuple[str, int], Row] = {}
-        for row in report.rows:
-            told = self.row(row, by_name.get(row.name))
-            if told is None:
-                continue
-            key = told.name, told.number
-            if key not in rows or worse(told, rows[key]):
-                rows[key] = told
-        return Report(tuple(rows.values()), report.supplied)
-
-    def row(self, row: Row, target: str | None) -> Row | None:
-        """Return a row in the person's words, None for one that nobody asked for."""
-        recording = self.found.recording
-        if target is None:
-            leaf = row.name[1:]
-            if leaf not in recording.marked or leaf in self.found.covered:
-                return None
-            return replace(row, name="d" + text_of(recording.labels[leaf], leaf))
-        step = recording.steps[target]
-        number = row.number or step.line
-        if row.verdict.good and step.calls and number == step.line:
-            number = step.calls[0]
-        return replace(
-            row,
-            name=self.name(row.name),
-            number=number,
-            line=self.source[number - 1].strip() if 0 < number <= len(self.source) else row.line,
-            diagnosis=None if row.diagnosis is None else replace(row.diagnosis, suggestion=""),
-        )
-
-
-def worse(one: Row, other: Row) -> bool:
-    """Tell whether a row says worse than another."""
-    order = [*Verdict]
-    bad = {v: k for k, v in enumerate(order)}
-    rank = {Verdict.WRONG: 9, Verdict.SHAPE: 8}
-    return rank.get(one.verdict, bad[one.verdict]) > rank.get(other.verdict, bad[other.verdict])
-
-
-def text_of(labels: tuple[Label, ...], name: str) -> str:
-    """Return what a value is called in the outermost frame."""
-    return labels[0].text if labels else name
-
-
-def gradient_text(labels: tuple[Label, ...], name: str) -> str:
-    """Return what a gradient is called: a name that says that it is one, if there is one."""
-    says = [label.text for label in labels if meant(label)]
-    return (says or [text_of(labels, name)])[0]

@@ -1,0 +1,164 @@
+"""Tell of a recorded file's gradients in the person's own words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from handgrad.check.recorded.recording import Label
+from handgrad.check.recorded.settle import Settlement, meant
+from handgrad.check.report import Diagnosis, Report, Row, Verdict
+
+WORD = re.compile(r"(?<![\w.'\"])[A-Za-z_]\w*")
+ORDER = [*Verdict]
+WORST = (Verdict.WRONG, Verdict.SHAPE)
+
+
+@dataclass
+class Told:
+    """Rows and reasons in the person's own words.
+
+    Args:
+        found: what is the gradient of what.
+        called: what each backward value is called in the statements that were judged.
+        source: the lines of the file.
+    """
+
+    found: Settlement
+    called: dict[str, str]
+    source: list[str]
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """Return the backward values by what they are called in the statements."""
+        return {name: target for target, name in self.called.items()}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """Return when each value was made."""
+        program = self.found.recording.program
+        made = [target for line in program.lines for target in line.targets]
+        return {name: k for k, name in enumerate([*(n.name for n in program.inputs), *made])}
+
+    def name(self, name: str) -> str:
+        """Return what the person calls a gradient."""
+        target = self.values.get(name, name)
+        return gradient_text(self.found.recording.labels.get(target, ()), target)
+
+    def report(self, report: Report) -> Report:
+        """Return the rows under the person's names, one for each line and name."""
+        rows: dict[tuple[str, int], Row] = {}
+        for row in report.rows:
+            told = self.row(row)
+            if told is None:
+                continue
+            key = told.name, told.number
+            if key not in rows or worse(told, rows[key]):
+                rows[key] = told
+        return Report(tuple(rows.values()), report.supplied)
+
+    def row(self, row: Row) -> Row | None:
+        """Return a row in the person's words, None for one that nobody asked for."""
+        recording = self.found.recording
+        target = self.values.get(row.name)
+        if target is None:
+            leaf = row.name[1:]
+            if leaf not in recording.marked or leaf in self.found.covered:
+                return None
+            return replace(row, name="d" + text_of(recording.labels[leaf], leaf))
+        step = recording.steps[target]
+        number = row.number or step.line
+        if row.verdict.good and step.calls and number == step.line:
+            number = step.calls[0]
+        return replace(
+            row,
+            name=self.name(row.name),
+            number=number,
+            line=self.text_at(number) or row.line,
+            note=self.words(row.note),
+            diagnosis=None if row.diagnosis is None else self.diagnosis(row.diagnosis, number),
+        )
+
+    def text_at(self, number: int) -> str:
+        """Return a line of the file."""
+        return self.source[number - 1].strip() if 0 < number <= len(self.source) else ""
+
+    def diagnosis(self, diagnosis: Diagnosis, number: int) -> Diagnosis:
+        """Return a reason in the person's words; a line to try only if all its names are theirs."""
+        return replace(
+            diagnosis,
+            text=self.words(diagnosis.text),
+            proof=self.words(diagnosis.proof),
+            suggestion=self.line_to_try(diagnosis.suggestion, number),
+        )
+
+    def words(self, text: str) -> str:
+        """Return a text with the person's lines and names instead of those that were judged."""
+        for line in self.found.trace.lines:
+            if line.text in text:
+                theirs = self.text_at(self.found.recording.steps[line.target].line)
+                text = text.replace(line.text, theirs or line.text)
+        return WORD.sub(lambda found: self.word(found.group()), text)
+
+    def word(self, word: str) -> str:
+        """Return what the person calls a name."""
+        target = self.values.get(word, word)
+        labels = self.found.recording.labels.get(target, ())
+        if target in self.found.of:
+            return gradient_text(labels, word)
+        return labels[0].text if labels else word
+
+    def line_to_try(self, text: str, number: int) -> str:
+        """Return a suggested line in names that mean the same where it stands, else nothing."""
+        theirs: dict[str, str] = {}
+        target = text.partition("=")[0].strip()
+        for word in map(str, {*WORD.findall(text)}):
+            value = self.values.get(word, word)
+            if value not in self.found.recording.labels:
+                continue
+            known = self.readable(value, number, word == target)
+            if not known:
+                return ""
+            theirs[word] = known
+        return WORD.sub(lambda found: theirs.get(found.group(), found.group()), text)
+
+    def readable(self, value: str, number: int, bound: bool) -> str:
+        """Return what a value can be read as at a line; for what the line binds, its own name."""
+        for label in self.found.recording.labels[value]:
+            if not re.fullmatch(r"[\w.\[\]'\"-]+", label.text):
+                continue
+            if bound or (label.line <= number and self.is_current(label, value, number)):
+                return label.text
+        return ""
+
+    def is_current(self, label: Label, value: str, number: int) -> bool:
+        """Tell whether a name still means a value where a line stands."""
+        for other, labels in self.found.recording.labels.items():
+            later = self.order.get(other, 0) > self.order.get(value, 0)
+            mine = [o for o in labels if (o.home, o.key) == (label.home, label.key)]
+            if later and other != value and any(o.line < number for o in mine):
+                return False
+        return True
+
+
+def worse(one: Row, other: Row) -> bool:
+    """Tell whether a row says worse than another."""
+    return rank(one.verdict) > rank(other.verdict)
+
+
+def rank(verdict: Verdict) -> int:
+    """Return how bad a verdict is."""
+    worst = {each: len(ORDER) + len(WORST) - k for k, each in enumerate(WORST)}
+    return worst.get(verdict, ORDER.index(verdict))
+
+
+def text_of(labels: tuple[Label, ...], name: str) -> str:
+    """Return what a value is called in the outermost frame."""
+    return labels[0].text if labels else name
+
+
+def gradient_text(labels: tuple[Label, ...], name: str) -> str:
+    """Return what a gradient is called: a name that says that it is one, if there is one."""
+    says = [label.text for label in labels if meant(label)]
+    return (says or [text_of(labels, name)])[0]
