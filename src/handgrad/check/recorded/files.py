@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from handgrad.check.recorded.arrays import NUMPY, Exchanged, stand_in, uses_numpy
 from handgrad.check.recorded.recording import Recording, Whole, recording
 from handgrad.trace.files import compiled, module_of, users_code
 from handgrad.trace.ways import run_recorded
@@ -44,10 +45,15 @@ def record_file(path: Path, text: str) -> Recording:
         BadInput: a line of it cannot be recorded.
         UserCodeFailed: the file's own code raised.
     """
-    code = compiled(path, text)
+    compiled(path, text)
+    tree = ast.parse(text, str(path))
+    numpy = uses_numpy(tree)
+    tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
+    code = compile(tree, str(path), "exec", dont_inherit=True)
     with users_code(path), module_of(path) as scope:
         scope["__name__"] = "__main__"
-        recorder = Whole()
+        scope |= {NUMPY: stand_in()} if numpy else {}
+        recorder = Whole(numpy)
         state = torch.get_rng_state()
         try:
             run_recorded(recorder, lambda: exec(code, scope), (), {})

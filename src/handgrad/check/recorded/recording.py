@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from handgrad.check.recorded.arrays import held, layer
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
@@ -75,8 +76,9 @@ class Recording:
 class Whole(Recorder):
     """Record what is done to tensors, and what they are called in dicts, lists and objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, numpy: bool = False) -> None:
         super().__init__()
+        self.numpy = numpy  # the file's arrays hold tensors
         self.marked: set[int] = set()
         self.labels: dict[int, dict[tuple[int, str], Label]] = {}
         self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
@@ -84,6 +86,8 @@ class Whole(Recorder):
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one call; what autograd gives is no line of the person's."""
+        if self.numpy:
+            func, args, kwargs = arrays(func, args, kwargs)
         if func is not torch.autograd.grad and not reads_grad(func):
             return super().observe(func, args, kwargs)
         with torch._C.DisableTorchFunction():
@@ -95,6 +99,18 @@ class Whole(Recorder):
                 if id(given) not in self.current:
                     self.input(given)
         return result
+
+    def discover(self, frames: list[FrameType]) -> None:
+        """Bind the names of the frames to the values that they now hold."""
+        super().discover(frames)
+        for depth, frame in enumerate(reversed(frames) if self.numpy else ()):
+            place = place_of(frame)
+            for name, thing in list(frame.f_locals.items()):
+                tensor = held(thing)
+                value = self.current.get(id(tensor)) if tensor is not thing else None
+                if value is not None and self.bound.get((id(frame), name)) is not value:
+                    self.bound[id(frame), name] = value
+                    value.names.append((depth, name, id(frame), place))
 
     def keep(self, value: Value) -> None:
         """Note a value; what has a gradient is settled when all is known."""
@@ -126,7 +142,7 @@ class Whole(Recorder):
         """Note what the tensors in the containers among some names are called."""
         seen: set[int] = set()
         for name, thing in list(names.items()):
-            if not name.startswith("__") and not isinstance(thing, (torch.Tensor, *PLAIN)):
+            if name[:2] != "__" and not isinstance(held(thing), (torch.Tensor, *PLAIN)):
                 for label, tensor in inside(thing, name, depth, line, seen):
                     value = self.current.get(id(tensor))
                     if value is not None:
@@ -134,9 +150,22 @@ class Whole(Recorder):
                 self.holders.append(thing)
 
 
+def arrays(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a call with the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
+    name = getattr(func, "__name__", "")
+    args, kwargs = tuple(map(held, args)), {k: held(v) for k, v in kwargs.items()}
+    if name == "numpy" and isinstance(args[0], torch.Tensor):
+        return lambda t, **_: layer().ndarray(t), args, {}
+    if name == "from_numpy" and isinstance(args[0], torch.Tensor):
+        return torch.Tensor.view_as, (args[0], args[0]), {}
+    return func, args, kwargs
+
+
 def reads_grad(func: Any) -> bool:
     """Tell whether a call reads a tensor's `.grad`."""
-    return getattr(func, "__name__", "") == "__get__" and func.__self__ is torch.Tensor.grad
+    return getattr(func, "__self__", None) is torch.Tensor.grad and func.__name__ == "__get__"
 
 
 def depth_of(frame: FrameType) -> int:
@@ -155,10 +184,11 @@ def inside(
     if id(thing) in seen or level > DEEPEST or len(seen) > MOST:
         return
     seen.add(id(thing))
-    held = path.rpartition(".")[2]
+    named = path.rpartition(".")[2]
     for key, text, part in parts_of(thing, path):
-        if isinstance(part, torch.Tensor):
-            yield Label(depth, id(thing), held, key, text, line), part
+        tensor = held(part)
+        if isinstance(tensor, torch.Tensor):
+            yield Label(depth, id(thing), named, key, text, line), tensor
         elif not isinstance(part, PLAIN):
             yield from inside(part, text, depth, line, seen, level + 1)
 

@@ -329,10 +329,17 @@ def settled(trace: Trace, recording: Recording) -> Settlement:
         again = Settling(trace, recording, body, at, over)
         found = again.settle()
         first, best = (again, found) if found.cost <= best.cost else (first, best)
-    for forced in islice(ways(first, best), MOST_WAYS if best.wrong else 0):
+    other = best
+    for _ in range(MOST_WAYS):  # what is made good later follows another convention
+        more = without_wrong(other)
+        if not more:
+            break
+        over |= more
+        other = Settling(trace, recording, body, at, over).settle()
+    best = min(best, other, key=lambda found: found.cost)
+    for forced in islice(others(first, best), MOST_WAYS if best.wrong else 0):
         found = Settling(trace, recording, body, at, forced).settle()
-        if found.cost < best.cost:
-            best = found
+        best = min(best, found, key=lambda found: found.cost)
         if not best.wrong:
             break
     return best
@@ -355,21 +362,14 @@ def superseded(found: Settlement) -> dict[str, str | None]:
     return over
 
 
-def ways(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
-    """Yield other ways to settle some gradients."""
-    yield from without_wrong(found)
-    yield from others(settling, found)
-
-
-def without_wrong(found: Settlement) -> Iterator[dict[str, str | None]]:
-    """Yield the wrong gradients that something is made of as no gradients.
+def without_wrong(found: Settlement) -> dict[str, str | None]:
+    """Return the wrong gradients that something is made of, as no gradients.
 
     Where all that is made of them is right, they follow another convention.
     """
     read = {name for line in found.body for name in names(line.expr)}
     own = [t for t in found.wrong if t in read and found.of[t] not in found.trace.leaves]
-    if own:
-        yield dict.fromkeys(own)
+    return dict.fromkeys(own)
 
 
 def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:

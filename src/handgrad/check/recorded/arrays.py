@@ -1,0 +1,148 @@
+"""NumPy in a recorded file: its arrays hold tensors, so that what is done to them is seen.
+
+The file's own `np` is exchanged for torch's NumPy layer (`torch._numpy`); what that lacks, and all
+that draws numbers, is NumPy's own, and what it gives is taken up as an array from outside.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from typing import Any
+
+import torch
+
+NUMPY = "__handgrad_numpy__"
+
+
+def layer() -> Any:
+    """Return torch's NumPy layer."""
+    return importlib.import_module("torch._numpy")
+
+
+def uses_numpy(tree: ast.Module) -> bool:
+    """Tell whether a file imports NumPy."""
+    return any(
+        (isinstance(node, ast.Import) and any(is_numpy(a.name) for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and is_numpy(node.module or ""))
+        for node in ast.walk(tree)
+    )
+
+
+def is_numpy(name: str) -> bool:
+    """Tell whether a module's name is NumPy's, or of a part of it."""
+    return name.partition(".")[0] == "numpy"
+
+
+class Exchanged(ast.NodeTransformer):
+    """Read NumPy's names from its stand-in, each at its place in the text."""
+
+    def visit_Import(self, node: ast.Import) -> Any:
+        """Exchange `import numpy as np`."""
+        theirs = [alias for alias in node.names if is_numpy(alias.name)]
+        others = [alias for alias in node.names if not is_numpy(alias.name)]
+        made: list[ast.stmt] = [ast.copy_location(ast.Import(others), node)] if others else []
+        for alias in theirs:
+            path = alias.name.split(".")[1:] if alias.asname else []
+            made.append(bound(alias.asname or "numpy", path, node))
+        return made
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        """Exchange `from numpy import exp`."""
+        if not is_numpy(node.module or "") or node.level:
+            return node
+        path = (node.module or "").split(".")[1:]
+        return [
+            bound(a.asname or a.name, [*path, a.name], node) for a in node.names if a.name != "*"
+        ]
+
+
+def bound(name: str, path: list[str], node: ast.stmt) -> ast.stmt:
+    """Return the assignment of a part of the stand-in to a name."""
+    value: ast.expr = ast.Name(NUMPY, ast.Load())
+    for part in path:
+        value = ast.Attribute(value, part, ast.Load())
+    made = ast.Assign([ast.Name(name, ast.Store())], value)
+    return ast.fix_missing_locations(ast.copy_location(made, node))
+
+
+class NumPy:
+    """A module, or an object of NumPy's, whose arrays hold tensors.
+
+    Args:
+        real: NumPy's own.
+        mine: torch's layer of it, None where it has none.
+    """
+
+    def __init__(self, real: Any, mine: Any = None) -> None:
+        self.__real, self.__mine = real, mine
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a part: torch's layer of it where there is one."""
+        real = getattr(self.__real, name, None)
+        if (
+            self.__mine is not None
+            and hasattr(self.__mine, name)
+            and name not in ("random", "dtype")
+        ):
+            found = getattr(self.__mine, name)
+            return NumPy(real, found) if type(found).__name__ == "module" else found
+        return wrapped(getattr(self.__real, name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what is NumPy's own."""
+        return given(self.__real(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()}))
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read an item of what is NumPy's own, `np.r_`."""
+        return given(self.__real[plain(key)])
+
+
+def wrapped(thing: Any) -> Any:
+    """Return something of NumPy's own so that arrays go in and come out as ours."""
+    home = getattr(type(thing), "__module__", "") or ""
+    own = is_numpy(home) or type(thing).__name__ == "module" or callable(thing)
+    return NumPy(thing) if own and not isinstance(thing, type) else thing
+
+
+def given(result: Any) -> Any:
+    """Return what NumPy gave with its arrays as ours."""
+    import numpy as np
+
+    if isinstance(result, np.ndarray):
+        if result.dtype.kind not in "fiub":
+            return result
+        with torch._C.DisableTorchFunction():
+            held = torch.from_numpy(np.ascontiguousarray(result).copy())
+        return layer().ndarray(held)
+    if isinstance(result, tuple | list):
+        return type(result)(map(given, result)) if type(result) in (tuple, list) else result
+    return (
+        wrapped(result) if not isinstance(result, np.generic | int | float | str | bool) else result
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a value with our arrays as NumPy's."""
+    if isinstance(value, layer().ndarray):
+        with torch._C.DisableTorchFunction():
+            return value.tensor.detach().numpy().copy()
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+        return type(value)(map(plain, value))
+    if isinstance(value, slice):
+        return slice(plain(value.start), plain(value.stop), plain(value.step))
+    return value
+
+
+def stand_in() -> NumPy:
+    """Return what the file's NumPy is exchanged for."""
+    import numpy as np
+
+    return NumPy(np, layer())
+
+
+def held(thing: Any) -> Any:
+    """Return the tensor that an array of ours holds; anything else as it is."""
+    found = getattr(thing, "tensor", None)
+    known = type(thing).__module__.startswith("torch._numpy")
+    return found if known and isinstance(found, torch.Tensor) else thing
