@@ -34,8 +34,18 @@ def leaves_of(traced: Trace) -> tuple[str, ...]:
 
 
 def trained(traced: Trace) -> tuple[str, ...]:
-    """Return the names of the parameters that the caller gave: not what the pass itself marks."""
-    return tuple(name for name in leaves_of(traced) if name in traced.origins)
+    """Return the names of the parameters that the caller gave: not what the pass itself marks.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = tuple(name for name in leaves_of(traced) if name in traced.origins)
+    if not found:
+        raise BadInput(
+            "the loss depends on no parameter that was passed, so a step would train nothing",
+            hint="pass what is to be trained as an argument",
+        )
+    return found
 
 
 def traced_again(asked: Asked, plan: str) -> Trace:

@@ -267,7 +267,8 @@ class Assembly:
         known = reads | set(self.scalars) | set(self.recorder.externals) | WORDS
         if not reads <= read:
             return line  # part of it has a line of its own
-        if place.targets != line.targets or not read <= known:
+        starred = any(isinstance(n, ast.Starred) for t in statement.targets for n in ast.walk(t))
+        if starred or place.targets != line.targets or not read <= known:
             return line
         return Line(line.targets, line.expr, place.text, place.text, line.span, line.differentiable)
 

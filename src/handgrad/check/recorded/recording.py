@@ -133,6 +133,8 @@ class Whole(Recorder):
 
     def on_return(self, frame: FrameType, event: str, _: Any) -> None:
         """Look into a frame of the user's that is about to go."""
+        if "-packages" in frame.f_code.co_filename:
+            return  # what a library does inside is told by its calls
         super().on_return(frame, event, _)
         if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
             with torch._C.DisableTorchFunction():
@@ -153,7 +155,7 @@ class Whole(Recorder):
 def arrays(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return a call with the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
+    """Return a call on the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
     name = getattr(func, "__name__", "")
     args, kwargs = tuple(map(held, args)), {k: held(v) for k, v in kwargs.items()}
     if name == "numpy" and isinstance(args[0], torch.Tensor):
