@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import held, layer
+from handgrad.errors import BadInput
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
@@ -264,13 +265,19 @@ def values_of(value: Value) -> Iterator[Value]:
 
 
 def recording(recorder: Whole) -> Recording:
-    """Return what was recorded."""
+    """Return what was recorded.
+
+    Raises:
+        BadInput: nothing was computed.
+    """
     with torch._C.DisableTorchFunction():
-        last = max(
-            (v for v in recorder.values if v.op is not None), key=lambda v: v.order, default=None
-        )
-        if last is None:
-            last = recorder.values[-1]
+        made = [value for value in recorder.values if value.op is not None]
+        if not made:
+            raise BadInput(
+                "nothing is computed when this file runs",
+                hint="call its functions at the end of the file, the backward pass too",
+            )
+        last = max(made, key=lambda value: value.order)
         program, by_name = Flat(recorder, last, False).program()
         return Recording(
             program,

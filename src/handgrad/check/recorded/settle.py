@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from handgrad.check.recorded.naming import calls_itself, meant, nearness
 from handgrad.check.recorded.recording import Label, Recording
 from handgrad.check.reference import Point, points
 from handgrad.check.runner import widened
@@ -30,40 +30,6 @@ EXACT = 1e-7  # of the largest entry: how near a float64 gradient is to be
 NEAR = 1e-3  # and one as it ran
 MOST_WAYS = 12  # other ways to settle that are tried where a gradient is wrong
 MOST_TRIED = 24  # forward values that are tried for one gradient whose name says nothing
-HOMES = re.compile(r"(?i)^(d|g|the_)?(d?params|grads?|gradients?|derivs?|deltas?)$")
-FORMS = [
-    re.compile(form)
-    for form in (
-        r"^dL_?d_?(.+)$",
-        r"^dloss_?d_?(.+)$",
-        r"^d_(.+)$",
-        r"^grads?_(?:of_)?(.+)$",
-        r"^(.+?)_?(?:grads?|gradients?|Grad)$",
-        r"^g_(.+)$",
-        r"^dL_(.+)$",
-        r"^d(.+)$",
-        r"^g([A-Z].*)$",
-        r"^(?:delta|Delta|nabla)_?([A-Za-z].*)$",
-    )
-]
-
-
-def meant(label: Label) -> list[str]:
-    """Return what a label may be the gradient of, by what it says."""
-    found = [m.group(1) for form in FORMS if (m := form.match(label.key))]
-    if HOMES.match(label.held):
-        found.append(label.key)
-    if label.key.isdigit():  # dWs[1] is of Ws[1]
-        found += [f"{m.group(1)}.{label.key}" for form in FORMS if (m := form.match(label.held))]
-    return found
-
-
-def calls_itself(label: Label) -> set[str]:
-    """Return what a forward value's label may be called as."""
-    joined = (
-        {f"{label.held}.{label.key}", f"{label.held}_{label.key}"} if label.held else set[str]()
-    )
-    return joined if label.key.isdigit() else {label.key, *joined}
 
 
 @dataclass
@@ -131,6 +97,7 @@ class Settling:
             self.by_shape.setdefault(tuple(grad.shape), []).append(name)
         self.last = self.last_of_labels()
         self.summands = self.summed_on()
+        self.rebound = self.bound_again()
         self.taken: set[str] = set()
 
     def scope_at(self, point: Point) -> dict[str, Any]:
@@ -156,6 +123,17 @@ class Settling:
                 for label in self.recording.labels[target]:
                     last[label.home, label.key] = target
         return set(last.values())
+
+    def bound_again(self) -> set[str]:
+        """Return the values whose label was a value's before that they are made from."""
+        first: set[tuple[int, str]] = set()
+        found: set[str] = set()
+        for line in self.body:
+            for target in line.targets:
+                mine = {(label.home, label.key) for label in self.recording.labels[target]}
+                found |= {target} if mine & first else set()
+                first |= mine
+        return found
 
     def summed_on(self) -> set[str]:
         """Return the values to which more is added under the same label."""
@@ -299,11 +277,6 @@ def distance(one: torch.Tensor, two: torch.Tensor) -> float:
     return far if far == far else float("inf")
 
 
-def nearness(gradient: Label, primal: Label) -> tuple[int, int]:
-    """Return how near two labels are to each other: the same holder first, then the same depth."""
-    return int(gradient.home != primal.home), abs(gradient.depth - primal.depth)
-
-
 def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
     """Return the lines that are no forward pass, those up to the loss of the next round."""
     inside = trace.values
@@ -373,19 +346,42 @@ def without_wrong(found: Settlement) -> dict[str, str | None]:
 
 
 def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
-    """Yield what lines above a wrong one may make instead: what their names say."""
+    """Yield what lines above a wrong one may make instead, those of one line together.
+
+    That is what their names say; what has the same gradient, `h - c` for `h`; and for a name that
+    is bound again, what the value before was made from.
+    """
     steps = found.recording.steps
+    mates: dict[Any, list[str]] = {}
     for line in found.body:
-        mates = [t for b in found.body if steps[b.target] == steps[line.target] for t in b.targets]
-        forced: dict[str, str | None] = {}
-        for target in dict.fromkeys(mates):
-            labels = found.recording.labels[target]
-            called = [
-                n for n in dict.fromkeys(settling.called(labels)) if n != found.of.get(target)
-            ]
-            shape = found.recording.values[target].shape
-            fitting = [n for n in called if found.trace.grads[n].shape == shape]
-            if fitting and target in found.of:
-                forced[target] = fitting[0]
-        if forced and line.target == mates[0]:
+        mates.setdefault(steps[line.target], []).extend(line.targets)
+    for together in mates.values():
+        forced: dict[str, str | None] = {
+            t: other[0] for t in together if (other := renames(settling, found, t))
+        }
+        if forced:
             yield forced
+    for together in mates.values():
+        for target in together:
+            for other in equals(settling, found, target):
+                yield {target: other}
+
+
+def renames(settling: Settling, found: Settlement, target: str) -> list[str]:
+    """Return what else a gradient's name may mean."""
+    if target not in found.of:
+        return []
+    called = dict.fromkeys(settling.called(found.recording.labels[target]))
+    shape = found.recording.values[target].shape
+    return [n for n in called if n != found.of[target] and found.trace.grads[n].shape == shape]
+
+
+def equals(settling: Settling, found: Settlement, target: str) -> list[str]:
+    """Return what else has the same gradient, or comes before where the name is bound again."""
+    if target not in found.of:
+        return []
+    value, mine = found.recording.values[target], found.of[target]
+    same = [n for n in settling.by_shape.get(tuple(value.shape), ()) if n != mine]
+    before = {n for line in found.trace.lines if mine in line.targets for n in names(line.expr)}
+    again = before if target in settling.rebound else set[str]()
+    return [n for n in reversed(same) if n in again or settling.as_it_ran(value, n)]

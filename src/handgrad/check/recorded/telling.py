@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Label
-from handgrad.check.recorded.settle import Settlement, meant
+from handgrad.check.recorded.settle import Settlement
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
 
 WORD = re.compile(r"(?<![\w.'\"])[A-Za-z_]\w*")
@@ -49,10 +50,14 @@ class Told:
     def report(self, report: Report) -> Report:
         """Return the rows under the person's names, one for each line and name."""
         rows: dict[tuple[str, int], Row] = {}
+        seen: dict[tuple[int, str], str] = {}
         for row in report.rows:
             told = self.row(row)
             if told is None:
                 continue
+            if told.diagnosis is not None:
+                first = seen.setdefault((told.number, told.diagnosis.text), told.name)
+                told = told if first == told.name else inheriting(told)
             key = told.name, told.number
             if key not in rows or worse(told, rows[key]):
                 rows[key] = told
@@ -140,6 +145,12 @@ class Told:
             if later and other != value and any(o.line < number for o in mine):
                 return False
         return True
+
+
+def inheriting(row: Row) -> Row:
+    """Return a row whose one mistake another row has told of already."""
+    note = f"inherits the mistake of line {row.number}"
+    return replace(row, verdict=Verdict.CORRECT, inherits=True, diagnosis=None, note=note)
 
 
 def worse(one: Row, other: Row) -> bool:

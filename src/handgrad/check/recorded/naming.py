@@ -1,0 +1,47 @@
+"""What names say: which forward value a gradient is called after."""
+
+from __future__ import annotations
+
+import re
+
+from handgrad.check.recorded.recording import Label
+
+HOMES = re.compile(r"(?i)^(d|g|the_)?(d?params|grads?|gradients?|derivs?|deltas?)$")
+FORMS = [
+    re.compile(form)
+    for form in (
+        r"^dL_?d_?(.+)$",
+        r"^dloss_?d_?(.+)$",
+        r"^d_(.+)$",
+        r"^grads?_(?:of_)?(.+)$",
+        r"^(.+?)_?(?:grads?|gradients?|Grad)$",
+        r"^g_(.+)$",
+        r"^dL_(.+)$",
+        r"^d(.+)$",
+        r"^g([A-Z].*)$",
+        r"^(?:delta|Delta|nabla)_?([A-Za-z].*)$",
+    )
+]
+
+
+def meant(label: Label) -> list[str]:
+    """Return what a label may be the gradient of, by what it says."""
+    found = [m.group(1) for form in FORMS if (m := form.match(label.key))]
+    if HOMES.match(label.held):
+        found.append(label.key)
+    if label.key.isdigit():  # dWs[1] is of Ws[1]
+        found += [f"{m.group(1)}.{label.key}" for form in FORMS if (m := form.match(label.held))]
+    return found
+
+
+def calls_itself(label: Label) -> set[str]:
+    """Return what a forward value's label may be called as."""
+    joined = (
+        {f"{label.held}.{label.key}", f"{label.held}_{label.key}"} if label.held else set[str]()
+    )
+    return joined if label.key.isdigit() else {label.key, *joined}
+
+
+def nearness(gradient: Label, primal: Label) -> tuple[int, int]:
+    """Return how near two labels are to each other: the same holder first, then the same depth."""
+    return int(gradient.home != primal.home), abs(gradient.depth - primal.depth)
