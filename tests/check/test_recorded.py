@@ -231,3 +231,51 @@ def test_a_swapped_pair_of_leaves_is_seen(tmp_path: Path):
 def test_a_file_that_only_defines_says_what_to_do(tmp_path: Path):
     with pytest.raises(BadInput):
         judged("import torch\n\ndef f_forward(x):\n    return x * 2, x\n", tmp_path)
+
+
+LOST = (
+    HEAD
+    + """
+def backward(params, cache, dout):
+    h = cache["h"]
+    grads = {"W2": h.T @ dout}
+    dz = (dout @ params["W2"].T) * (1 - h**2)
+    grads["W1"] = 3 * (x.T @ dz)
+    return grads
+
+params = {"W1": torch.randn(4, 3) * 0.5, "W2": torch.randn(3, 2) * 0.5}
+for step in range(2):
+    h = torch.tanh(x @ params["W1"])
+    out = h @ params["W2"]
+    loss = ((out - y) ** 2).mean()
+    grads = backward(params, {"h": h}, 2 * (out - y) / out.numel())
+    for k in params:
+        params[k] = params[k] - 0.1 * grads[k]
+"""
+)
+
+
+def test_a_gradient_that_an_update_uses_up_does_not_vanish(tmp_path: Path):
+    rows = judged(LOST, tmp_path)["rows"]
+    wrong = [row["name"] for row in rows if row["verdict"] == "wrong"]
+    assert wrong == ["grads['W1']"]
+    assert judged(LOST.replace("3 * (x.T @ dz)", "x.T @ dz"), tmp_path)["ok"]
+
+
+def test_what_is_called_a_gradient_and_is_none_is_not_confirmed(tmp_path: Path):
+    text = HEAD + "W = torch.randn(4, 2)\nfor _ in range(1):\n    loss = ((x @ W) ** 2).sum()\n"
+    text += "    grads = {}\n    grads['first'] = torch.ones(7)\n    dW = x.T @ (2 * (x @ W))\n"
+    report = judged(text, tmp_path)
+    assert [row["verdict"] for row in report["rows"]] == ["correct", "cannot confirm"]
+
+
+def test_conditions_are_made_anew_at_other_points(tmp_path: Path):
+    text = HEAD + "W = torch.randn(4, 3)\nz = x @ W\nh = z.clone()\nh[h < 0] = 0\n"
+    text += "loss = (h**2).sum()\ndh = 2 * h\ndz = dh.clone()\ndz[z <= 0] = 0\ndW = x.T @ dz\n"
+    assert judged(text, tmp_path)["ok"]
+
+
+def test_a_device_is_no_hindrance(tmp_path: Path):
+    text = HEAD + 'd = torch.device("cpu")\nW = torch.ones(4, 2, device=d)\nfor _ in range(1):\n'
+    text += "    loss = ((x @ W) ** 2).sum()\n    dW = 2 * x.T @ (x @ W)\n"
+    assert judged(text, tmp_path)["ok"]

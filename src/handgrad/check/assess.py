@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from handgrad.check.pack import type_name
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
 from handgrad.check.run import Failure, Write
 from handgrad.check.runner import narrow
-from handgrad.check.scale import in_double, scales
+from handgrad.check.scale import in_double, largest, scales
 
 
 def assess(judge: Judge) -> Report:
     """Judge every gradient that the backward pass writes, and list those it leaves out."""
-    sizes, exact = scales(judge.trace), in_double(judge.trace)
+    exact = in_double(judge.trace)
+    sizes = cache(lambda: scales(judge.trace))  # the summands are looked at where sizes are asked
     rows: dict[str, Row] = {}
     misled = set[str]()
     names = [n for n in judge.run.writes if judge.primal(n) is not None]
@@ -31,7 +33,7 @@ def assess(judge: Judge) -> Report:
     for name in names:
         primal = judge.primal(name)
         assert primal is not None
-        assessor = Assessor(judge, sizes[primal], exact[primal], misled)
+        assessor = Assessor(judge, primal, sizes, exact[primal], misled)
         row = rows[name] = assessor.row(name, primal)
         wrong = not row.verdict.good and row.verdict is not Verdict.UNTESTED
         if wrong or row.inherits or assessor.misled(name):
@@ -85,8 +87,28 @@ def told_already(judge: Judge, rows: Mapping[str, Row]) -> dict[str, Row]:
 class Assessor:
     """Judge one gradient, knowing which before it are wrong or come from a wrong one."""
 
-    def __init__(self, judge: Judge, scale: float, exact: torch.Tensor, wrong: Set[str]) -> None:
-        self.judge, self.scale, self.exact, self.wrong = judge, scale, exact, wrong
+    def __init__(
+        self,
+        judge: Judge,
+        primal: str,
+        sizes: Callable[[], Mapping[str, float]],
+        exact: torch.Tensor,
+        wrong: Set[str],
+    ) -> None:
+        self.judge, self.primal, self.sizes = judge, primal, sizes
+        self.exact, self.wrong = exact, wrong
+
+    @property
+    def scale(self) -> float:
+        """Return how large the summands of the gradient are."""
+        return self.sizes()[self.primal]
+
+    def verdict(self, given: torch.Tensor, truth: torch.Tensor) -> tuple[Verdict, str]:
+        """Return the verdict on a value: against its own size, and else that of its summands."""
+        found = verdict_of(given, truth, self.exact, largest(truth))
+        if found[0].good:
+            return found
+        return verdict_of(given, truth, self.exact, self.scale)
 
     def row(self, name: str, primal: str) -> Row:
         """Return the row of one gradient."""
@@ -177,7 +199,7 @@ class Assessor:
 
     def by_value(self, row: Row, given: torch.Tensor, truth: torch.Tensor) -> Row:
         """Return the row of a gradient of a forward pass that is not finite anywhere."""
-        verdict, note = verdict_of(given, truth, self.exact, self.scale)
+        verdict, note = self.verdict(given, truth)
         if verdict.good or verdict is Verdict.UNTESTED:
             note = f"{self.judge.trace.output} is not finite, so no line can be tested alone"
             return replace(row, verdict=Verdict.UNTESTED, note=note)
@@ -202,7 +224,7 @@ class Assessor:
         self, row: Row, name: str, given: torch.Tensor, truth: torch.Tensor, local: Local
     ) -> Row:
         """Return the row of a line that is right alone: is its value right too, as it ran?"""
-        verdict, note = verdict_of(given, truth, self.exact, self.scale)
+        verdict, note = self.verdict(given, truth)
         stale = self.stale(name)
         if stale is not None and not self.misled(name):
             return replace(row, diagnosis=stale, note="" if verdict.good else note)

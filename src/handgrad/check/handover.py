@@ -58,7 +58,9 @@ class Nodes:
     def arg(self, arg: Arg) -> Any:
         """Return one argument."""
         if isinstance(arg, Static):
-            return ["static", arg.value, arg.text]
+            device = isinstance(arg.value, torch.device)
+            value = str(arg.value) if device else arg.value
+            return ["static", value, repr(value) if device else arg.text]
         if isinstance(arg, tuple):
             return ["tuple", *map(self.arg, arg)]
         return ["expr", self.expr(arg)]

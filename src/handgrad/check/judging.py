@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from handgrad.check.failing import bug, out_of_memory, told
 from handgrad.check.handover import trace_of
 from handgrad.check.judge import Judge
 from handgrad.check.pack import BadTalk
-from handgrad.check.recorded.files import is_straight, record_file
+from handgrad.check.recorded.files import is_numpy_alone, is_straight, record_file
 from handgrad.check.recorded.handing import recording_of
 from handgrad.check.recorded.judged import judged
 from handgrad.check.recorded.witness import refuse_other
@@ -103,12 +102,18 @@ def bad(told: Told) -> tuple[int, int]:
 
 
 def judged_whole(request: Mapping[str, Any], talk: Talk, text: str) -> dict[str, Any] | None:
-    """Judge a file that another process records whole, None where it cannot be recorded."""
+    """Judge a file that another process records whole, None where it cannot be recorded.
+
+    Raises:
+        HandgradError: nothing else can judge it, for it is NumPy alone.
+    """
     try:
         recording = recording_of(ask(talk, {"do": "record", "text": text}))
         refuse_other(recording, text, request["target"])
         return judged(recording, text)
-    except (Relayed, HandgradError):
+    except (Relayed, BadTalk, HandgradError):
+        if is_numpy_alone(text):
+            raise
         return None
 
 
@@ -142,9 +147,12 @@ def result(target: str, forward: str | None) -> dict[str, Any]:
     compiled(path, text)
 
     def whole() -> Told | None:
-        with suppress(HandgradError):
+        try:
             return judged(record_file(path, text), text)
-        return None
+        except HandgradError:
+            if is_numpy_alone(text):
+                raise
+            return None
 
     def lines() -> Told:
         return found(file_judge(target, forward))

@@ -31,6 +31,11 @@ def is_straight(text: str) -> bool:
     return max(bound.values(), default=0) <= 1
 
 
+def is_numpy_alone(text: str) -> bool:
+    """Tell whether a file computes with NumPy and never imports torch."""
+    return uses_numpy(ast.parse(text)) and "torch" not in text
+
+
 def elements(target: ast.expr) -> list[ast.expr]:
     """Return what an assignment binds, one by one."""
     if isinstance(target, ast.Tuple | ast.List):

@@ -80,12 +80,15 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     inside = closure(recording.program, loss)
     every = [line for line in recording.program.lines if line.target in inside]
     inputs = [name for name in recording.program.inputs if name.name in inside]
-    fixed = constants(
+    found = constants(
         every, {n.name for n in inputs if recording.values[n.name].is_floating_point()}
     )
+    fixed = found if loss not in found else starts(every, found)
     lines = [line for line in every if line.target not in fixed]
     read = {name for line in lines for name in names(line.expr)}
-    leaves = tuple(n.name for n in inputs if recording.values[n.name].is_floating_point())
+    made = fixed if loss in found else {}
+    given = [*(n.name for n in inputs), *(n for n in made if recording.values[n].ndim)]
+    leaves = tuple(n for n in given if recording.values[n].is_floating_point())
     inputs += [named(n, recording.values) for n in fixed if n in read]
     program = Program(tuple(lines), tuple(inputs), recording.program.scalars, loss)
     floats = (n.name for n in inputs if recording.values[n.name].is_floating_point())
@@ -105,6 +108,13 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     )
 
 
+def starts(lines: list[Line], fixed: Mapping[str, None]) -> dict[str, None]:
+    """Return those of what is fixed that are made of nothing: `np.arange(6.0)`."""
+    return dict.fromkeys(
+        t for line in lines if not names(line.expr) for t in line.targets if t in fixed
+    )
+
+
 def constants(lines: list[Line], floats: set[str]) -> dict[str, None]:
     """Return what is made of no float tensor from outside: `torch.zeros(3)` has a gradient too."""
     moving = set(floats)
@@ -115,9 +125,13 @@ def constants(lines: list[Line], floats: set[str]) -> dict[str, None]:
 
 
 def flowing(line: Line, tensors: Mapping[str, torch.Tensor]) -> Line:
-    """Return a line that tells whether gradients flow through it."""
+    """Return a line that tells whether it is another one where leaves are others.
+
+    So are conditions and indices: no gradient flows through them, and they are made anew.
+    """
+    floats = any(tensors[target].is_floating_point() for target in line.targets)
     flows = any(tensors[target].requires_grad for target in line.targets)
-    return dataclasses.replace(line, differentiable=flows)
+    return dataclasses.replace(line, differentiable=flows or not floats)
 
 
 def run_with_gradients(

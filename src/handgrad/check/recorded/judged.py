@@ -12,10 +12,11 @@ from typing import Any
 from handgrad.check.assess import assess
 from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
+from handgrad.check.recorded.choosing import settled
 from handgrad.check.recorded.forward import forward_trace, loss_of
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
-from handgrad.check.recorded.settle import Settlement, settled
+from handgrad.check.recorded.settle import Settlement
 from handgrad.check.recorded.telling import Told
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside

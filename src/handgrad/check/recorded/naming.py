@@ -6,7 +6,7 @@ import re
 
 from handgrad.check.recorded.recording import Label
 
-HOMES = re.compile(r"(?i)^(d|g|the_)?(d?params|grads?|gradients?|derivs?|deltas?)$")
+HOMES = re.compile(r"(?i)^(d_?params|derivs?|derivatives|deltas?|.*grad.*|nabla.*)$")
 FORMS = [
     re.compile(form)
     for form in (
@@ -32,6 +32,11 @@ def meant(label: Label) -> list[str]:
     if label.key.isdigit():  # dWs[1] is of Ws[1]
         found += [f"{m.group(1)}.{label.key}" for form in FORMS if (m := form.match(label.held))]
     return found
+
+
+def says_gradient(label: Label) -> bool:
+    """Tell whether a label says that its value is a gradient, of whatever it may be."""
+    return bool(HOMES.match(label.held) or HOMES.match(label.key))
 
 
 def calls_itself(label: Label) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,17 @@ class Whole(Recorder):
         value = self.current[id(tensor)]
         value.requires, value.edge = False, None
 
+    def resolve(
+        self, tensor: torch.Tensor, frame: FrameType | None = None, node: Any = None
+    ) -> Value:
+        """Return the value that a tensor is now; note what it was read as, `params["W1"]`."""
+        value = super().resolve(tensor, frame, node)
+        if frame is not None and isinstance(node, ast.Subscript | ast.Attribute):
+            label = read_as(node, frame)
+            if label is not None:
+                self.labels.setdefault(id(value), {}).setdefault((label.home, label.key), label)
+        return value
+
     def observe_set(self, called: Called) -> Any:
         """Run `x.data = ...`: what is read from now on is another tensor."""
         result = called.func(*called.args, **called.kwargs)
@@ -164,6 +176,30 @@ def arrays(
     if name == "from_numpy" and isinstance(args[0], torch.Tensor):
         return torch.Tensor.view_as, (args[0], args[0]), {}
     return func, args, kwargs
+
+
+def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | None:
+    """Return what a part of a container is called where it is read, None where it has no name."""
+    known = {**frame.f_globals, **frame.f_locals}
+    key: Any = node.attr if isinstance(node, ast.Attribute) else node.slice
+    if isinstance(key, ast.Name):
+        key = known.get(key.id)
+    elif isinstance(key, ast.Constant):
+        key = key.value
+    path, base = [], node.value
+    while isinstance(base, ast.Attribute):
+        path.append(base.attr)
+        base = base.value
+    if not isinstance(key, str | int) or not isinstance(base, ast.Name) or base.id not in known:
+        return None
+    holder = known[base.id]
+    for name in reversed(path):
+        holder = getattr(holder, "__dict__", {}).get(name)
+    if isinstance(held(holder), torch.Tensor) or isinstance(holder, PLAIN):
+        return None
+    named = path[0] if path else base.id
+    text, line = ast.unparse(node), frame.f_lineno
+    return Label(depth_of(frame), id(holder), named, str(key), text, line)
 
 
 def reads_grad(func: Any) -> bool:

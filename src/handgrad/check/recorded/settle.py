@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
 
-from handgrad.check.recorded.naming import calls_itself, meant, nearness
+from handgrad.check.recorded.naming import calls_itself, meant, nearness, says_gradient
 from handgrad.check.recorded.recording import Label, Recording
-from handgrad.check.reference import Point, points
+from handgrad.check.reference import Point
 from handgrad.check.runner import widened
 from handgrad.check.wide import wide_code
 from handgrad.ir import Call, Line, names
@@ -28,7 +27,6 @@ ADDING = {
 }
 EXACT = 1e-7  # of the largest entry: how near a float64 gradient is to be
 NEAR = 1e-3  # and one as it ran
-MOST_WAYS = 12  # other ways to settle that are tried where a gradient is wrong
 MOST_TRIED = 24  # forward values that are tried for one gradient whose name says nothing
 
 
@@ -58,6 +56,35 @@ class Settlement:
     def covered(self) -> set[str]:
         """Return the forward values whose gradients are there, as parts of what others share."""
         return {*self.of.values(), *self.also}
+
+    @property
+    def lost(self) -> list[str]:
+        """Return what is called a gradient for good, and is settled as none."""
+        keys = {label.key for labels in self.recording.labels.values() for label in labels}
+        last: dict[tuple[int, str], tuple[str, Label]] = {}
+        for line in self.body:
+            for target in line.targets:
+                for label in self.recording.labels[target]:
+                    last[label.home, label.key] = target, label
+        found: dict[str, None] = {}
+        read = {name for line in self.body for name in names(line.expr)}
+        for target, label in last.values():
+            named = says_gradient(label) or any(key in keys for key in meant(label))
+            used = target in read and not says_gradient(label)
+            if named and not used and target not in self.of and target not in self.same:
+                found[target] = None
+        return list(found)
+
+    @property
+    def same(self) -> set[str]:
+        """Return the values that are settled under another name: they hold the same."""
+        held = [self.recording.values[target] for target in self.of]
+        return {
+            target
+            for line in self.body
+            for target in line.targets
+            if any(torch.equal(self.recording.values[target], value) for value in held)
+        }
 
     @property
     def wrong(self) -> list[str]:
@@ -203,6 +230,10 @@ class Settling:
         for name in tried[:MOST_TRIED]:
             if self.is_vjp(target, name, cuts):
                 return name
+        says = any(map(says_gradient, labels))
+        if says and not called:  # by its shape alone
+            leaves = [n for n in self.trace.leaves if n in self.trace.grads]
+            called = [n for n in leaves if n in same and n not in self.taken]
         if target not in self.last or not called:
             return None
         return self.by_name_alone(value, called, equal)
@@ -275,113 +306,3 @@ def distance(one: torch.Tensor, two: torch.Tensor) -> float:
         return 0.0
     far = float((one.double() - two.double()).abs().max())
     return far if far == far else float("inf")
-
-
-def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
-    """Return the lines that are no forward pass, those up to the loss of the next round."""
-    inside = trace.values
-    found: list[Line] = []
-    for line in recording.program.lines:
-        if line.target in inside:
-            continue
-        again = recording.steps[line.target] == recording.steps[loss]
-        if again and recording.values[line.target].numel() == 1:
-            break
-        found.append(line)
-    return found
-
-
-def settled(trace: Trace, recording: Recording) -> Settlement:
-    """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
-    body = rounds(recording, trace, trace.output)
-    at = points(trace)
-    first = Settling(trace, recording, body, at, {})
-    best = first.settle()
-    over = superseded(best)
-    if over:
-        again = Settling(trace, recording, body, at, over)
-        found = again.settle()
-        first, best = (again, found) if found.cost <= best.cost else (first, best)
-    other = best
-    for _ in range(MOST_WAYS):  # what is made good later follows another convention
-        more = without_wrong(other)
-        if not more:
-            break
-        over |= more
-        other = Settling(trace, recording, body, at, over).settle()
-    best = min(best, other, key=lambda found: found.cost)
-    for forced in islice(others(first, best), MOST_WAYS if best.wrong else 0):
-        found = Settling(trace, recording, body, at, forced).settle()
-        best = min(best, found, key=lambda found: found.cost)
-        if not best.wrong:
-            break
-    return best
-
-
-def superseded(found: Settlement) -> dict[str, str | None]:
-    """Return the gradients that a wrong one of the same value goes on from: `dh[0] = 0`."""
-    made = {target: line for line in found.body for target in line.targets}
-    over: dict[str, str | None] = {}
-    for target in found.wrong:
-        waiting, seen = list(names(made[target].expr)), set[str]()
-        while waiting:
-            name = waiting.pop()
-            if name in made and name not in seen:
-                seen.add(name)
-                if found.of.get(name) == found.of[target]:
-                    over[name] = None
-                elif name not in found.of:
-                    waiting += names(made[name].expr)
-    return over
-
-
-def without_wrong(found: Settlement) -> dict[str, str | None]:
-    """Return the wrong gradients that something is made of, as no gradients.
-
-    Where all that is made of them is right, they follow another convention.
-    """
-    read = {name for line in found.body for name in names(line.expr)}
-    own = [t for t in found.wrong if t in read and found.of[t] not in found.trace.leaves]
-    return dict.fromkeys(own)
-
-
-def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
-    """Yield what lines above a wrong one may make instead, those of one line together.
-
-    That is what their names say; what has the same gradient, `h - c` for `h`; and for a name that
-    is bound again, what the value before was made from.
-    """
-    steps = found.recording.steps
-    mates: dict[Any, list[str]] = {}
-    for line in found.body:
-        mates.setdefault(steps[line.target], []).extend(line.targets)
-    for together in mates.values():
-        forced: dict[str, str | None] = {
-            t: other[0] for t in together if (other := renames(settling, found, t))
-        }
-        if forced:
-            yield forced
-    for together in mates.values():
-        for target in together:
-            for other in equals(settling, found, target):
-                yield {target: other}
-
-
-def renames(settling: Settling, found: Settlement, target: str) -> list[str]:
-    """Return what else a gradient's name may mean."""
-    if target not in found.of:
-        return []
-    called = dict.fromkeys(settling.called(found.recording.labels[target]))
-    shape = found.recording.values[target].shape
-    return [n for n in called if n != found.of[target] and found.trace.grads[n].shape == shape]
-
-
-def equals(settling: Settling, found: Settlement, target: str) -> list[str]:
-    """Return what else has the same gradient, or comes before where the name is bound again."""
-    if target not in found.of:
-        return []
-    value, mine = found.recording.values[target], found.of[target]
-    same = [n for n in settling.by_shape.get(tuple(value.shape), ()) if n != mine]
-    before = {n for line in found.trace.lines if mine in line.targets for n in names(line.expr)}
-    again = before if target in settling.rebound else set[str]()
-    return [n for n in reversed(same) if n in again or settling.as_it_ran(value, n)]

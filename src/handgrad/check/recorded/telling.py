@@ -61,7 +61,21 @@ class Told:
             key = told.name, told.number
             if key not in rows or worse(told, rows[key]):
                 rows[key] = told
-        return Report(tuple(rows.values()), report.supplied)
+        lost = [self.lost(target) for target in self.found.lost]
+        return Report((*rows.values(), *lost), report.supplied)
+
+    def lost(self, target: str) -> Row:
+        """Return the row of what is called a gradient, and cannot be told of what."""
+        recording = self.found.recording
+        number = recording.steps[target].line
+        return Row(
+            gradient_text(recording.labels[target], target),
+            Verdict.UNCONFIRMED,
+            self.text_at(number),
+            number,
+            shape=tuple(recording.values[target].shape),
+            note="it is no gradient of a forward value that its name or its shape tells",
+        )
 
     def row(self, row: Row) -> Row | None:
         """Return a row in the person's words, None for one that nobody asked for."""
@@ -160,6 +174,8 @@ def worse(one: Row, other: Row) -> bool:
 
 def rank(verdict: Verdict) -> int:
     """Return how bad a verdict is."""
+    if verdict is Verdict.UNTESTED:
+        return -1  # another turn of the same line was tested
     worst = {each: len(ORDER) + len(WORST) - k for k, each in enumerate(WORST)}
     return worst.get(verdict, ORDER.index(verdict))
 

@@ -1,0 +1,128 @@
+"""Of several ways to settle what is the gradient of what, the one with the fewest wrong lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from handgrad.check.recorded.recording import Recording
+from handgrad.check.recorded.settle import Settlement, Settling
+from handgrad.check.reference import points
+from handgrad.ir import Line, names
+from handgrad.trace import Trace
+
+MOST_WAYS = 12  # other ways to settle that are tried where a gradient is wrong
+
+
+def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
+    """Return the lines that are no forward pass, those up to the loss of the next round."""
+    inside = trace.values
+    found: list[Line] = []
+    for line in recording.program.lines:
+        if line.target in inside:
+            continue
+        again = recording.steps[line.target] == recording.steps[loss]
+        if again and recording.values[line.target].numel() == 1:
+            break
+        found.append(line)
+    return found
+
+
+def settled(trace: Trace, recording: Recording) -> Settlement:
+    """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
+    body = rounds(recording, trace, trace.output)
+    at = points(trace)
+    first = Settling(trace, recording, body, at, {})
+    best = first.settle()
+    over = superseded(best)
+    if over:
+        again = Settling(trace, recording, body, at, over)
+        found = again.settle()
+        first, best = (again, found) if found.cost <= best.cost else (first, best)
+    other = best
+    for _ in range(MOST_WAYS):  # what is made good later follows another convention
+        more = without_wrong(other)
+        if not more:
+            break
+        over |= more
+        other = Settling(trace, recording, body, at, over).settle()
+    best = min(best, other, key=lambda found: found.cost)
+    for forced in islice(others(first, best), MOST_WAYS if best.wrong else 0):
+        found = Settling(trace, recording, body, at, forced).settle()
+        best = min(best, found, key=lambda found: found.cost)
+        if not best.wrong:
+            break
+    return best
+
+
+def superseded(found: Settlement) -> dict[str, str | None]:
+    """Return the gradients that a wrong one of the same value goes on from: `dh[0] = 0`."""
+    made = {target: line for line in found.body for target in line.targets}
+    over: dict[str, str | None] = {}
+    for target in found.wrong:
+        waiting, seen = list(names(made[target].expr)), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name in made and name not in seen:
+                seen.add(name)
+                if found.of.get(name) == found.of[target]:
+                    over[name] = None
+                elif name not in found.of:
+                    waiting += names(made[name].expr)
+    return over
+
+
+def without_wrong(found: Settlement) -> dict[str, str | None]:
+    """Return the wrong gradients that something is made of, as no gradients.
+
+    Where all that is made of them is right, they follow another convention.
+    """
+    leading = set[str]()  # what some other gradient is made of
+    for line in reversed(found.body):
+        if any(target in leading or target in found.of for target in line.targets):
+            leading |= set(names(line.expr))
+    own = [t for t in found.wrong if t in leading and found.of[t] not in found.trace.leaves]
+    return dict.fromkeys(own)
+
+
+def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
+    """Yield what lines above a wrong one may make instead, those of one line together.
+
+    That is what their names say; what has the same gradient, `h - c` for `h`; and for a name that
+    is bound again, what the value before was made from.
+    """
+    steps = found.recording.steps
+    mates: dict[Any, list[str]] = {}
+    for line in found.body:
+        mates.setdefault(steps[line.target], []).extend(line.targets)
+    for together in mates.values():
+        forced: dict[str, str | None] = {
+            t: other[0] for t in together if (other := renames(settling, found, t))
+        }
+        if forced:
+            yield forced
+    for together in mates.values():
+        for target in together:
+            for other in equals(settling, found, target):
+                yield {target: other}
+
+
+def renames(settling: Settling, found: Settlement, target: str) -> list[str]:
+    """Return what else a gradient's name may mean."""
+    if target not in found.of:
+        return []
+    called = dict.fromkeys(settling.called(found.recording.labels[target]))
+    shape = found.recording.values[target].shape
+    return [n for n in called if n != found.of[target] and found.trace.grads[n].shape == shape]
+
+
+def equals(settling: Settling, found: Settlement, target: str) -> list[str]:
+    """Return what else has the same gradient, or comes before where the name is bound again."""
+    if target not in found.of:
+        return []
+    value, mine = found.recording.values[target], found.of[target]
+    same = [n for n in settling.by_shape.get(tuple(value.shape), ()) if n != mine]
+    before = {n for line in found.trace.lines if mine in line.targets for n in names(line.expr)}
+    again = before if target in settling.rebound else set[str]()
+    return [n for n in reversed(same) if n in again or settling.as_it_ran(value, n)]
