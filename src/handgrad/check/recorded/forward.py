@@ -92,7 +92,8 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     inputs += [named(n, recording.values) for n in fixed if n in read]
     program = Program(tuple(lines), tuple(inputs), recording.program.scalars, loss)
     floats = (n.name for n in inputs if recording.values[n.name].is_floating_point())
-    tensors = run_with_gradients(program, recording.values, tuple(floats))
+    still = recording.still if loss not in recording.still else frozenset[str]()
+    tensors = run_with_gradients(program, recording.values, tuple(floats), still)
     if not tensors[loss].requires_grad:
         raise BadInput(f"{loss} depends on no float tensor, so it has no gradient")
     program = dataclasses.replace(
@@ -135,9 +136,19 @@ def flowing(line: Line, tensors: Mapping[str, torch.Tensor]) -> Line:
 
 
 def run_with_gradients(
-    program: Program, values: Mapping[str, torch.Tensor], leaves: tuple[str, ...]
+    program: Program,
+    values: Mapping[str, torch.Tensor],
+    leaves: tuple[str, ...],
+    still: frozenset[str],
 ) -> dict[str, torch.Tensor]:
-    """Run the lines on copies of the leaves; return every tensor, connected by autograd."""
+    """Run the lines on copies of the leaves; return every tensor, connected by autograd.
+
+    Args:
+        program: the lines.
+        values: every tensor.
+        leaves: the inputs that have a gradient.
+        still: what is a constant, for it was made without gradients.
+    """
     scope: dict[str, Any] = {"torch": torch, "F": F, **program.scalars}
     for name in program.inputs:
         scope[name.name] = values[name.name].detach().clone()
@@ -146,6 +157,7 @@ def run_with_gradients(
     with torch.enable_grad():
         for line in program.lines:
             exec(compile(line.text, "<forward>", "exec"), scope)
+            scope |= {t: scope[t].detach() for t in line.targets if t in still}
     made = [target for line in program.lines for target in line.targets]
     return {name: scope[name] for name in [*(n.name for n in program.inputs), *made]}
 

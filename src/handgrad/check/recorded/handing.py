@@ -32,6 +32,7 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "steps": {name: [step.line, *step.calls] for name, step in found.steps.items()},
         "marked": sorted(found.marked),
         "asked": sorted(found.asked),
+        "still": sorted(found.still),
     }
 
 
@@ -59,6 +60,7 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         {name: step(told) for name, told in steps.items()},
         frozenset(marked),
         frozenset(texts(data, "asked")),
+        frozenset(texts(data, "still")),
     )
 
 

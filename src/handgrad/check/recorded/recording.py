@@ -65,6 +65,7 @@ class Recording:
         steps: where each was made.
         marked: those that the file itself asks gradients of.
         asked: those that autograd gave.
+        still: those made under `no_grad` in a file whose other tensors have a graph.
     """
 
     program: Program
@@ -73,6 +74,7 @@ class Recording:
     steps: Mapping[str, Step]
     marked: frozenset[str]
     asked: frozenset[str] = frozenset()
+    still: frozenset[str] = frozenset()
 
 
 class Whole(Recorder):
@@ -82,6 +84,8 @@ class Whole(Recorder):
         super().__init__()
         self.numpy = numpy  # the file's arrays hold tensors
         self.marked: set[int] = set()
+        self.flowing: set[int] = set()  # values that the person's own graph has a gradient of
+        self.still: set[int] = set()  # values that were made under no_grad
         self.labels: dict[int, dict[tuple[int, str], Label]] = {}
         self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
         self.holders: list[Any] = []  # kept, so that no id is used again
@@ -118,6 +122,10 @@ class Whole(Recorder):
         """Note a value; what has a gradient is settled when all is known."""
         if value.requires and value.op is None:
             self.marked.add(id(value))
+        if value.requires:
+            self.flowing.add(id(value))
+        if value.op is not None and not torch.is_grad_enabled():
+            self.still.add(id(value))
         value.requires, value.edge = False, None
         super().keep(value)
 
@@ -314,6 +322,7 @@ def recording(recorder: Whole) -> Recording:
                 hint="call its functions at the end of the file, the backward pass too",
             )
         last = max(made, key=lambda value: value.order)
+        still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()
         return Recording(
             program,
@@ -322,6 +331,7 @@ def recording(recorder: Whole) -> Recording:
             {name: step_of(value) for name, value in by_name.items()},
             frozenset(n for n, v in by_name.items() if id(v) in recorder.marked),
             frozenset(n for n, v in by_name.items() if id(v.tensor) in recorder.asked_of_autograd),
+            frozenset(n for n, v in by_name.items() if id(v) in still),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -58,9 +59,10 @@ class Told:
             if told.diagnosis is not None:
                 first = seen.setdefault((told.number, told.diagnosis.text), told.name)
                 told = told if first == told.name else inheriting(told)
-            key = told.name, told.number
-            if key not in rows or worse(told, rows[key]):
-                rows[key] = told
+            for each in (told, *self.again(told, self.values.get(row.name, ""))):
+                key = each.name, each.number
+                if key not in rows or worse(each, rows[key]):
+                    rows[key] = each
         lost = [self.lost(target) for target in self.found.lost]
         return Report((*rows.values(), *lost), report.supplied)
 
@@ -76,6 +78,16 @@ class Told:
             shape=tuple(recording.values[target].shape),
             note="it is no gradient of a forward value that its name or its shape tells",
         )
+
+    def again(self, row: Row, target: str) -> Iterator[Row]:
+        """Yield the rows of a right gradient's other names: `dp = de` has one of its own."""
+        labels = self.found.recording.labels
+        shared = {label.key for name in self.found.also for label in labels[name]}
+        for label in labels.get(target, ()) if row.verdict.good else ():
+            other = not label.held and label.text != row.name
+            if other and not label.depth and shared & {*meant(label)}:
+                text = self.text_at(label.line)
+                yield replace(row, name=label.text, number=label.line, line=text)
 
     def row(self, row: Row) -> Row | None:
         """Return a row in the person's words, None for one that nobody asked for."""
