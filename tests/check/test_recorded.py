@@ -279,3 +279,15 @@ def test_a_device_is_no_hindrance(tmp_path: Path):
     text = HEAD + 'd = torch.device("cpu")\nW = torch.ones(4, 2, device=d)\nfor _ in range(1):\n'
     text += "    loss = ((x @ W) ** 2).sum()\n    dW = 2 * x.T @ (x @ W)\n"
     assert judged(text, tmp_path)["ok"]
+
+
+def test_a_gradient_that_is_read_as_a_mere_sum_is_no_upstream(tmp_path: Path):
+    text = HEAD + "g, b = torch.rand(4), torch.rand(4)\nfor _ in range(1):\n    n = 5\n"
+    text += "    s = x.std(0, unbiased=False)\n    xn = (x - x.mean(0)) / s\n    out = g * xn + b\n"
+    text += "    loss = (out**3).sum()\n    dout = 3 * out**2\n    db = dout.sum(0)\n"
+    text += "    dg = (dout * xn).sum(0)\n    dx = g / (n * s) * (n * dout - db - xn * dg)\n"
+    report = judged(text, tmp_path)
+    assert report["ok"], report["rows"]
+    assert {"db", "dg", "dx"} <= {row["name"] for row in report["rows"]}
+    wrong = judged(text.replace("- db - xn", "- xn"), tmp_path)
+    assert [row["name"] for row in wrong["rows"] if row["verdict"] == "wrong"] == ["dx"]

@@ -48,12 +48,42 @@ def settled(trace: Trace, recording: Recording) -> Settlement:
         over |= more
         other = Settling(trace, recording, body, at, over).settle()
     best = min(best, other, key=lambda found: found.cost)
+    parts = mere_parts(best)
+    if parts:
+        other = Settling(trace, recording, body, at, {**over, **dict.fromkeys(parts)}).settle()
+        other.parts = parts
+        best = min(best, other, key=lambda found: found.cost)
     for forced in islice(others(first, best), MOST_WAYS if best.wrong else 0):
         found = Settling(trace, recording, body, at, forced).settle()
         best = min(best, found, key=lambda found: found.cost)
         if not best.wrong:
             break
     return best
+
+
+def mere_parts(found: Settlement) -> dict[str, str]:
+    """Return the right gradients that a wrong one reads, of values that it does not lead to.
+
+    `dx = ... - dbeta - xhat * dgamma` reads two sums, whatever these are the gradients of.
+    """
+    made = {target: line for line in found.body for target in line.targets}
+    parts: dict[str, str] = {}
+    for target in found.wrong:
+        below = {found.of[target]}
+        for line in found.trace.lines:
+            if not below.isdisjoint(names(line.expr)):
+                below |= set(line.targets)
+        waiting, seen = list(names(made[target].expr)), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in made or name in seen:
+                continue
+            seen.add(name)
+            if name not in found.of:
+                waiting += names(made[name].expr)
+            elif found.right[name] and found.of[name] not in below:
+                parts[name] = found.of[name]
+    return parts
 
 
 def superseded(found: Settlement) -> dict[str, str | None]:

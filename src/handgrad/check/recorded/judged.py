@@ -44,7 +44,7 @@ def judged(recording: Recording, text: str) -> dict[str, Any]:
         )
     judge = Judge(lines.trace, lines.body, lines.environment)
     report = assess(judge)
-    told = Told(found, lines.called, text.splitlines())
+    told = Told(found, lines.called, lines.parts, text.splitlines())
     drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
     return {"report": told.report(report).to_dict(), "pictures": drawn}
 
@@ -88,6 +88,7 @@ class Lines:
         for line in found.body:
             for target in line.targets:
                 self.called.setdefault(target, fresh(target, taken))
+        self.parts = {target: f"d{primal}" for target, primal in found.parts.items()}
         self.trace: Trace = replace(found.trace, aliases=aliases)
         self.environment = self.constants()
         self.body = tuple(self.statements())
@@ -116,11 +117,20 @@ class Lines:
                 inlined[target] = expr
                 continue
             made.append(self.statement(line, expr))
+            made += [self.copied(each) for each in line.targets if each in self.parts]
         return made
+
+    def copied(self, target: str) -> Statement:
+        """Return the statement that gives a part the name of the gradient that it is."""
+        name, own = self.parts[target], self.called[target]
+        text = f"{name} = {own}"
+        number = self.found.recording.steps[target].line
+        code = compile(text, "<backward>", "exec")
+        return Statement(text, number, frozenset({own}), frozenset({name}), code)
 
     def needed(self) -> list[Line]:
         """Return the lines that gradients are made by."""
-        wanted, kept = set(self.found.of), list[Line]()
+        wanted, kept = {*self.found.of, *self.found.parts}, list[Line]()
         for line in reversed(self.found.body):
             if not wanted.isdisjoint(line.targets):
                 kept.append(line)

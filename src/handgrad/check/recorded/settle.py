@@ -41,6 +41,8 @@ class Settlement:
         of: for each gradient, the forward value.
         right: whether that gradient is what it should be, given those it is made from.
         cuts: the forward values whose gradients a backward value is made from.
+        parts: gradients that others read as mere sums, with their forward values: no more than a
+            name for part of what those are made of.
         also: forward values whose gradient is equal to another one, and called so too.
     """
 
@@ -50,12 +52,13 @@ class Settlement:
     of: dict[str, str] = field(default_factory=dict[str, str])
     right: dict[str, bool] = field(default_factory=dict[str, bool])
     cuts: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    parts: dict[str, str] = field(default_factory=dict[str, str])
     also: set[str] = field(default_factory=set[str])
 
     @property
     def covered(self) -> set[str]:
         """Return the forward values whose gradients are there, as parts of what others share."""
-        return {*self.of.values(), *self.also}
+        return {*self.of.values(), *self.parts.values(), *self.also}
 
     @property
     def lost(self) -> list[str]:
@@ -71,7 +74,8 @@ class Settlement:
         for target, label in last.values():
             named = says_gradient(label) or any(key in keys for key in meant(label))
             used = target in read and not says_gradient(label)
-            if named and not used and target not in self.of and target not in self.same:
+            known = target in self.of or target in self.parts or target in self.same
+            if named and not used and not known:
                 found[target] = None
         return list(found)
 

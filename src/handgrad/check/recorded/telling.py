@@ -24,17 +24,20 @@ class Told:
     Args:
         found: what is the gradient of what.
         called: what each backward value is called in the statements that were judged.
+        parts: and those that are gradients too, beside it.
         source: the lines of the file.
     """
 
     found: Settlement
     called: dict[str, str]
+    parts: dict[str, str]
     source: list[str]
 
     @cached_property
     def values(self) -> dict[str, str]:
         """Return the backward values by what they are called in the statements."""
-        return {name: target for target, name in self.called.items()}
+        pairs = (*self.called.items(), *self.parts.items())
+        return {name: target for target, name in pairs}
 
     @cached_property
     def order(self) -> dict[str, int]:
