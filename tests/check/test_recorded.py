@@ -291,3 +291,29 @@ def test_a_gradient_that_is_read_as_a_mere_sum_is_no_upstream(tmp_path: Path):
     assert {"db", "dg", "dx"} <= {row["name"] for row in report["rows"]}
     wrong = judged(text.replace("- db - xn", "- xn"), tmp_path)
     assert [row["name"] for row in wrong["rows"] if row["verdict"] == "wrong"] == ["dx"]
+
+
+OUT_OF_SIGHT = {
+    "a number": ("np.sum(out**2) * float(np.sum(W * W))", "2 * out * float(np.sum(W * W))"),
+    "NumPy's own": ("np.sum(np.apply_along_axis(abs, 0, W)) + np.sum(out**2)", "2 * out"),
+}
+
+
+@pytest.mark.parametrize("way", OUT_OF_SIGHT)
+def test_a_path_that_nobody_saw_is_never_verified(way: str, tmp_path: Path):
+    loss, dout = OUT_OF_SIGHT[way]
+    text = "import numpy as np\nrng = np.random.default_rng(0)\n"
+    text += "X, W, b = rng.random((5, 4)), rng.random((4, 2)), rng.random(2)\nout = X @ W\n"
+    text += f"loss = {loss} + np.sum(b * b)\ndout = {dout}\ndW = X.T @ dout\ndb = 2 * b\n"
+    found = {row["name"]: row["verdict"] for row in judged(text, tmp_path)["rows"]}
+    assert found["dW"] == "cannot confirm"
+    assert found["db"].startswith("correct")
+
+
+def test_a_right_gradient_of_python_numbers_is_not_called_wrong(tmp_path: Path):
+    text = HEAD + "W = torch.randn(4, 2)\nfor _ in range(1):\n    out = x @ W\n"
+    text += "    loss = (out**2).sum()\n    dout = 2 * out\n    dW = torch.tensor([[sum(\n"
+    text += "        float(x[n, i] * dout[n, j]) for n in range(5)) for j in range(2)]\n"
+    text += "        for i in range(4)])\n"
+    found = {row["name"]: row["verdict"] for row in judged(text, tmp_path)["rows"]}
+    assert found == {"dout": "correct", "dW": "cannot confirm"}

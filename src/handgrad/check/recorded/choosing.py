@@ -22,7 +22,8 @@ def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
     for line in recording.program.lines:
         if line.target in inside:
             continue
-        again = recording.steps[line.target] == recording.steps[loss]
+        after = recording.orders[line.target] > recording.orders[loss]
+        again = after and recording.steps[line.target] == recording.steps[loss]
         if again and recording.values[line.target].numel() == 1:
             break
         found.append(line)

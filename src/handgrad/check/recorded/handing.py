@@ -33,6 +33,8 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "marked": sorted(found.marked),
         "asked": sorted(found.asked),
         "still": sorted(found.still),
+        "orders": dict(found.orders),
+        "leaving": [list(each) for each in found.leaving],
     }
 
 
@@ -61,7 +63,18 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         frozenset(marked),
         frozenset(texts(data, "asked")),
         frozenset(texts(data, "still")),
+        {name: part(data["orders"], name, int) for name in values if part(data, "orders", dict)},
+        tuple(map(left, part(data, "leaving", list))),
     )
+
+
+def left(data: Any) -> tuple[str, int, int]:
+    """Return one value that went where nothing is recorded."""
+    match data:
+        case [str(name), int(order), int(line)]:
+            return name, order, line
+        case _:
+            raise BadTalk("a reading is none")
 
 
 def label(data: Any) -> Label:

@@ -22,6 +22,7 @@ from handgrad.trace.values import Value
 
 DEEPEST = 4  # containers in each other that are looked into
 MOST = 5_000  # things that are looked at in one frame
+LEAVING = {"item", "tolist", "__float__", "numpy", "__array__"}
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType)
 
 
@@ -66,6 +67,8 @@ class Recording:
         marked: those that the file itself asks gradients of.
         asked: those that autograd gave.
         still: those made under `no_grad` in a file whose other tensors have a graph.
+        orders: when each was made or first seen.
+        leaving: the values whose entries went where nothing is recorded: when, and at which line.
     """
 
     program: Program
@@ -75,6 +78,8 @@ class Recording:
     marked: frozenset[str]
     asked: frozenset[str] = frozenset()
     still: frozenset[str] = frozenset()
+    orders: Mapping[str, int] = field(default_factory=dict[str, int])
+    leaving: tuple[tuple[str, int, int], ...] = ()
 
 
 class Whole(Recorder):
@@ -89,6 +94,15 @@ class Whole(Recorder):
         self.labels: dict[int, dict[tuple[int, str], Label]] = {}
         self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
         self.holders: list[Any] = []  # kept, so that no id is used again
+        self.leaving: list[tuple[Value, int, int]] = []  # into numbers, and into NumPy's own
+
+    def note_read(self, called: Called) -> None:
+        """Note that a tensor's entries go where nothing is recorded; what prints uses none."""
+        super().note_read(called)
+        value = self.current.get(id(called.args[0]))
+        floats = value is not None and value.tensor.is_floating_point()
+        if value is not None and floats and called.name in LEAVING and not called.place.only_checks:
+            self.leaving.append((value, next(self.counter), called.frames[0].f_lineno))
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one call; what autograd gives is no line of the person's."""
@@ -271,6 +285,7 @@ class Flat(Assembly):
         every = self.recorder.values
         found: dict[int, Value] = {}
         stack = [v for v in every if v.names or id(v) in self.recorder.labels]
+        stack += [value for value, *_ in self.recorder.leaving]
         stack.append(self.output)
         while stack:
             value = stack.pop()
@@ -324,6 +339,7 @@ def recording(recorder: Whole) -> Recording:
         last = max(made, key=lambda value: value.order)
         still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()
+        called = {id(value): name for name, value in by_name.items()}
         return Recording(
             program,
             {name: value.data for name, value in by_name.items()},
@@ -332,6 +348,8 @@ def recording(recorder: Whole) -> Recording:
             frozenset(n for n, v in by_name.items() if id(v) in recorder.marked),
             frozenset(n for n, v in by_name.items() if id(v.tensor) in recorder.asked_of_autograd),
             frozenset(n for n, v in by_name.items() if id(v) in still),
+            {name: value.order for name, value in by_name.items()},
+            tuple((called[id(v)], at, line) for v, at, line in recorder.leaving if id(v) in called),
         )
 
 

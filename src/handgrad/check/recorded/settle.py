@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from handgrad.check.recorded.forward import closure
 from handgrad.check.recorded.naming import calls_itself, meant, nearness, says_gradient
 from handgrad.check.recorded.recording import Label, Recording
 from handgrad.check.reference import Point
@@ -60,6 +62,42 @@ class Settlement:
         """Return the forward values whose gradients are there, as parts of what others share."""
         return {*self.of.values(), *self.parts.values(), *self.also}
 
+    @cached_property
+    def unseen(self) -> dict[str, int]:
+        """Return the forward values of which entries went, before the loss, where none follows.
+
+        With each the line at which they went: how the loss depends on them is not all known.
+        """
+        recording, found = self.recording, dict[str, int]()
+        for name, order, line in recording.leaving:
+            before = order < recording.orders[self.trace.output]
+            for each in closure(recording.program, name) if before else ():
+                if each in self.trace.grads:
+                    found.setdefault(each, line)
+        return found
+
+    def numbers_in(self, target: str) -> int:
+        """Return the line at which numbers were taken that may be in a gradient, 0 for none."""
+        recording, loss = self.recording, self.trace.output
+        made = recording.orders[target]
+        lines = [line for n, at, line in recording.leaving if n != loss and at < made]
+        return lines[-1] if lines else 0
+
+    @property
+    def outside(self) -> list[str]:
+        """Return what is called a gradient and was made where nothing is recorded."""
+        recording, loss = self.recording, self.trace.output
+        keys = {label.key for name in self.trace.grads for label in recording.labels[name]}
+        return [
+            name.name
+            for name in recording.program.inputs
+            if recording.orders[name.name] > recording.orders[loss]
+            and any(
+                says_gradient(label) or not keys.isdisjoint(meant(label))
+                for label in recording.labels[name.name]
+            )
+        ]
+
     @property
     def lost(self) -> list[str]:
         """Return what is called a gradient for good, and is settled as none."""
@@ -77,7 +115,7 @@ class Settlement:
             known = target in self.of or target in self.parts or target in self.same
             if named and not used and not known:
                 found[target] = None
-        return list(found)
+        return [*found, *self.outside]
 
     @property
     def same(self) -> set[str]:

@@ -105,6 +105,10 @@ class Told:
         number = row.number or step.line
         if row.verdict.good and step.calls and number == step.line:
             number = step.calls[0]
+        note = self.out_of_sight(row, target)
+        if note:
+            row = replace(row, verdict=Verdict.UNCONFIRMED, note=note, diagnosis=None)
+            number = step.line
         return replace(
             row,
             name=self.name(row.name),
@@ -113,6 +117,20 @@ class Told:
             note=self.words(row.note),
             diagnosis=None if row.diagnosis is None else self.diagnosis(row.diagnosis, number),
         )
+
+    def out_of_sight(self, row: Row, target: str) -> str:
+        """Say why a gradient can be neither right nor wrong here, nothing where it can."""
+        found = self.found
+        primal = found.of.get(target) or found.parts[target]
+        if primal in found.unseen:
+            line = found.unseen[primal]
+            return (
+                f"numbers are taken from {self.word(primal)} at line {line}, and none follows them"
+            )
+        line = found.numbers_in(target)
+        if line and row.approximate and row.verdict is Verdict.WRONG:
+            return f"its value is autograd's; it may hold numbers that were taken at line {line}"
+        return ""
 
     def text_at(self, number: int) -> str:
         """Return a line of the file."""
