@@ -317,3 +317,11 @@ def test_a_right_gradient_of_python_numbers_is_not_called_wrong(tmp_path: Path):
     text += "        for i in range(4)])\n"
     found = {row["name"]: row["verdict"] for row in judged(text, tmp_path)["rows"]}
     assert found == {"dout": "correct", "dW": "cannot confirm"}
+
+
+def test_a_hook_in_a_loop_is_refused(tmp_path: Path):
+    text = HEAD + "W = torch.randn(4, 2, requires_grad=True)\nfor _ in range(1):\n    h = x @ W\n"
+    text += "    h.register_hook(lambda g: g * 2)\n    loss = (h**2).sum()\n"
+    text += "    dh = 2 * h\n    dW = x.T @ dh\n"
+    with pytest.raises(BadInput, match="passes something that is no line"):
+        judged(text, tmp_path)

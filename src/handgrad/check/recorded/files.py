@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from handgrad.check.recorded.arrays import NUMPY, Exchanged, stand_in, uses_numpy
+from handgrad.check.recorded.forward import loss_of
 from handgrad.check.recorded.recording import Recording, Whole, recording
+from handgrad.errors import BadInput
 from handgrad.trace.files import compiled, module_of, users_code
+from handgrad.trace.values import Value
 from handgrad.trace.ways import run_recorded
 
 
@@ -65,4 +70,22 @@ def record_file(path: Path, text: str) -> Recording:
             recorder.look(scope, 0, 0)
         finally:
             torch.set_rng_state(state)
-        return recording(recorder)
+        found, values = recording(recorder)
+        return replace(found, own=own_gradients(found, values))
+
+
+def own_gradients(found: Recording, values: Mapping[str, Value]) -> dict[str, torch.Tensor]:
+    """Return the gradients that the person's own graph has of the tensors that they marked.
+
+    Of what was written in place since, and of a graph that was let go, it has none.
+    """
+    try:
+        loss = values[loss_of(found)].tensor
+        names = sorted(found.marked)
+        if not loss.requires_grad or not names:
+            return {}
+        leaves = [values[name].tensor for name in names]
+        grads = torch.autograd.grad(loss.sum(), leaves, allow_unused=True, retain_graph=True)
+    except (BadInput, RuntimeError):
+        return {}
+    return {name: g.detach() for name, g in zip(names, grads, strict=True) if g is not None}

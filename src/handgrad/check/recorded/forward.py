@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from handgrad.check.handover import name_of
 from handgrad.check.recorded.recording import Recording
 from handgrad.errors import BadInput
-from handgrad.ir import Line, Name, Program, names
+from handgrad.ir import Line, Program, names
 from handgrad.trace import Trace
 from handgrad.trace.replay import gradients
 
@@ -89,7 +90,8 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     made = fixed if loss in found else {}
     given = [*(n.name for n in inputs), *(n for n in made if recording.values[n].ndim)]
     leaves = tuple(n for n in given if recording.values[n].is_floating_point())
-    inputs += [named(n, recording.values) for n in fixed if n in read]
+    values = dict(recording.values)
+    inputs += [name_of(n, values) for n in fixed if n in read]
     program = Program(tuple(lines), tuple(inputs), recording.program.scalars, loss)
     floats = (n.name for n in inputs if recording.values[n.name].is_floating_point())
     still = recording.still if loss not in recording.still else frozenset[str]()
@@ -160,8 +162,3 @@ def run_with_gradients(
             scope |= {t: scope[t].detach() for t in line.targets if t in still}
     made = [target for line in program.lines for target in line.targets]
     return {name: scope[name] for name in [*(n.name for n in program.inputs), *made]}
-
-
-def named(name: str, values: Mapping[str, torch.Tensor]) -> Name:
-    """Return the IR's name of a value."""
-    return Name(name, tuple(values[name].shape), values[name].dtype)

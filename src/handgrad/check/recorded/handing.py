@@ -34,6 +34,7 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "asked": sorted(found.asked),
         "still": sorted(found.still),
         "orders": dict(found.orders),
+        "own": dict(found.own),
         "leaving": [list(each) for each in found.leaving],
     }
 
@@ -65,6 +66,7 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         frozenset(texts(data, "still")),
         {name: part(data["orders"], name, int) for name in values if part(data, "orders", dict)},
         tuple(map(left, part(data, "leaving", list))),
+        {n: part(data["own"], n, torch.Tensor) for n in part(data, "own", dict) if n in values},
     )
 
 

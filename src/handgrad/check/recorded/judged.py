@@ -16,8 +16,8 @@ from handgrad.check.recorded.choosing import settled
 from handgrad.check.recorded.forward import forward_trace, loss_of
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
-from handgrad.check.recorded.settle import Settlement
-from handgrad.check.recorded.telling import Told
+from handgrad.check.recorded.settle import NEAR, Settlement, distance
+from handgrad.check.recorded.telling import Told, text_of
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside
 from handgrad.errors import BadInput
@@ -35,6 +35,7 @@ def judged(recording: Recording, text: str) -> dict[str, Any]:
     trace = forward_trace(recording, loss_of(recording))
     found = settled(trace, recording)
     lines = Lines(found)
+    refuse_other_graph(recording, trace)
     if asks_autograd(recording, trace):
         raise BadInput("a line asks autograd", hint="write the gradient by hand")
     if not found.of:
@@ -47,6 +48,23 @@ def judged(recording: Recording, text: str) -> dict[str, Any]:
     told = Told(found, lines.called, lines.parts, text.splitlines())
     drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
     return {"report": told.report(report).to_dict(), "pictures": drawn}
+
+
+def refuse_other_graph(recording: Recording, trace: Trace) -> None:
+    """Refuse a recording whose gradients are not those of the person's own graph.
+
+    Raises:
+        BadInput: a hook, or a backward pass of the file's own, makes another one.
+    """
+    for name, grad in recording.own.items():
+        mine = trace.grads.get(name)
+        size = float(grad.abs().max()) if grad.numel() else 0.0
+        if mine is None or distance(grad, mine) > NEAR * size:
+            raise BadInput(
+                f"the gradient of {text_of(recording.labels[name], name)} passes something that is "
+                "no line",
+                hint="leave out hooks, and write the forward pass in plain torch",
+            )
 
 
 def asks_autograd(recording: Recording, trace: Trace) -> bool:

@@ -68,6 +68,7 @@ class Recording:
         asked: those that autograd gave.
         still: those made under `no_grad` in a file whose other tensors have a graph.
         orders: when each was made or first seen.
+        own: what the person's own graph has as gradients of the marked ones, as far as it tells.
         leaving: the values whose entries went where nothing is recorded: when, and at which line.
     """
 
@@ -80,6 +81,7 @@ class Recording:
     still: frozenset[str] = frozenset()
     orders: Mapping[str, int] = field(default_factory=dict[str, int])
     leaving: tuple[tuple[str, int, int], ...] = ()
+    own: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
 
 
 class Whole(Recorder):
@@ -323,8 +325,8 @@ def values_of(value: Value) -> Iterator[Value]:
     return values_in(value.args.values())
 
 
-def recording(recorder: Whole) -> Recording:
-    """Return what was recorded.
+def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
+    """Return what was recorded, and the values behind its names.
 
     Raises:
         BadInput: nothing was computed.
@@ -340,7 +342,7 @@ def recording(recorder: Whole) -> Recording:
         still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()
         called = {id(value): name for name, value in by_name.items()}
-        return Recording(
+        found = Recording(
             program,
             {name: value.data for name, value in by_name.items()},
             {name: labels_of(value, recorder) for name, value in by_name.items()},
@@ -351,6 +353,7 @@ def recording(recorder: Whole) -> Recording:
             {name: value.order for name, value in by_name.items()},
             tuple((called[id(v)], at, line) for v, at, line in recorder.leaving if id(v) in called),
         )
+        return found, by_name
 
 
 def labels_of(value: Value, recorder: Whole) -> tuple[Label, ...]:

@@ -112,21 +112,15 @@ class Settlement:
         for target, label in last.values():
             named = says_gradient(label) or any(key in keys for key in meant(label))
             used = target in read and not says_gradient(label)
-            known = target in self.of or target in self.parts or target in self.same
-            if named and not used and not known:
+            known = target in self.of or target in self.parts
+            if named and not used and not known and not self.stands_elsewhere(target):
                 found[target] = None
         return [*found, *self.outside]
 
-    @property
-    def same(self) -> set[str]:
-        """Return the values that are settled under another name: they hold the same."""
-        held = [self.recording.values[target] for target in self.of]
-        return {
-            target
-            for line in self.body
-            for target in line.targets
-            if any(torch.equal(self.recording.values[target], value) for value in held)
-        }
+    def stands_elsewhere(self, target: str) -> bool:
+        """Tell whether a gradient that is settled holds the same."""
+        value = self.recording.values[target]
+        return any(torch.equal(self.recording.values[other], value) for other in self.of)
 
     @property
     def wrong(self) -> list[str]:
@@ -261,7 +255,7 @@ class Settling:
         labels = self.recording.labels[target]
         if not value.is_floating_point() or not labels or target in self.summands:
             return None
-        same = [n for n in self.by_shape.get(tuple(value.shape), ()) if self.below(n, cuts)]
+        same = [n for n in self.by_shape.get(tuple(value.shape), ()) if n not in cuts]
         called = list(dict.fromkeys(self.called(labels)))
         equal = [name for name in reversed(same) if self.as_it_ran(value, name)]
         tried = [*(n for n in called if n in equal), *(n for n in equal if n not in called)]
@@ -313,10 +307,6 @@ class Settling:
                     enumerate(found), key=lambda each: (nearness(label, each[1][0]), -each[0])
                 )
                 yield from (name for _, (_, name) in near)
-
-    def below(self, name: str, cuts: frozenset[str]) -> bool:
-        """Tell whether a forward value comes before those whose gradients are given."""
-        return name not in cuts
 
     def as_it_ran(self, value: torch.Tensor, name: str) -> bool:
         """Tell whether a value is about autograd's gradient, as both ran."""
