@@ -325,3 +325,27 @@ def test_a_hook_in_a_loop_is_refused(tmp_path: Path):
     text += "    dh = 2 * h\n    dW = x.T @ dh\n"
     with pytest.raises(BadInput, match="passes something that is no line"):
         judged(text, tmp_path)
+
+
+ENDLESS = """import numpy as np
+rng = np.random.default_rng(0)
+X, y, W, b = rng.random((6, 4)), rng.random((6, 2)), rng.random((4, 2)), np.zeros(2)
+n, smooth = 0, 1.0
+while n < 10**9:
+    out = np.tanh(X @ W + b)
+    loss = np.sum((out - y) ** 2)
+    dout = 2 * (out - y)
+    dpre = dout * RULE
+    dW = X.T @ dpre
+    db = dpre.sum(0)
+    smooth = smooth * 0.999 + loss * 0.001
+    W, b, n = W - 0.01 * dW, b - 0.01 * db, n + 1
+"""
+
+
+@pytest.mark.parametrize(("rule", "right"), [("(1 - out**2)", True), ("(1 - out)", False)])
+def test_of_training_without_end_the_first_round_is_judged(rule: str, right: bool, tmp_path: Path):
+    rows = judged(ENDLESS.replace("RULE", rule), tmp_path)["rows"]
+    found = {row["name"]: row["verdict"].startswith("correct") for row in rows}
+    assert found["dout"]
+    assert all(found.values()) == right

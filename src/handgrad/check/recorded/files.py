@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from handgrad.check.recorded.arrays import NUMPY, Exchanged, stand_in, uses_numpy
 from handgrad.check.recorded.forward import loss_of
-from handgrad.check.recorded.recording import Recording, Whole, recording
+from handgrad.check.recorded.recording import Over, Recording, Whole, recording
 from handgrad.errors import BadInput
 from handgrad.trace.files import compiled, module_of, users_code
 from handgrad.trace.values import Value
@@ -66,7 +67,8 @@ def record_file(path: Path, text: str) -> Recording:
         recorder = Whole(numpy)
         state = torch.get_rng_state()
         try:
-            run_recorded(recorder, lambda: exec(code, scope), (), {})
+            with suppress(Over):
+                run_recorded(recorder, lambda: exec(code, scope), (), {})
             recorder.look(scope, 0, 0)
         finally:
             torch.set_rng_state(state)

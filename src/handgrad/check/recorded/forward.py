@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from handgrad.check.handover import name_of
-from handgrad.check.recorded.recording import Recording
+from handgrad.check.recorded.recording import Recording, is_loss
 from handgrad.errors import BadInput
 from handgrad.ir import Line, Program, names
 from handgrad.trace import Trace
 from handgrad.trace.replay import gradients
-
-LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
 
 
 def loss_of(recording: Recording) -> str:
@@ -46,12 +44,6 @@ def loss_of(recording: Recording) -> str:
             hint="name the file's forward pass: --forward FILE:FUNCTION",
         )
     return (found or named or single)[-1]
-
-
-def is_loss(key: str) -> bool:
-    """Tell whether something is called as a loss is."""
-    bare = key.lower().strip("_")
-    return bare in LOSSES or bare.endswith("loss") or bare.startswith("loss")
 
 
 def keys_of(recording: Recording, name: str) -> list[str]:

@@ -18,11 +18,13 @@ from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.source import is_library, place_of
-from handgrad.trace.values import Value
+from handgrad.trace.values import Value, values_in
 
 DEEPEST = 4  # containers in each other that are looked into
 MOST = 5_000  # things that are looked at in one frame
+EVERY = 200  # values after which it is asked whether a second round began
 LEAVING = {"item", "tolist", "__float__", "numpy", "__array__"}
+LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType)
 
 
@@ -82,6 +84,10 @@ class Recording:
     orders: Mapping[str, int] = field(default_factory=dict[str, int])
     leaving: tuple[tuple[str, int, int], ...] = ()
     own: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+
+
+class Over(BaseException):
+    """A second round began: the first is what is judged, and training may have no end."""
 
 
 class Whole(Recorder):
@@ -144,6 +150,8 @@ class Whole(Recorder):
             self.still.add(id(value))
         value.requires, value.edge = False, None
         super().keep(value)
+        if len(self.values) % EVERY == 0 and not self.apart and second_round(self.values):
+            raise Over
 
     def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
         """Let the value that was recorded for a tensor of ours be the user's equal one."""
@@ -226,6 +234,39 @@ def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | No
     return Label(depth_of(frame), id(holder), named, str(key), text, line)
 
 
+def is_loss(key: str) -> bool:
+    """Tell whether something is called as a loss is."""
+    bare = key.lower().strip("_")
+    return bare in LOSSES or bare.endswith("loss") or bare.startswith("loss")
+
+
+def second_round(values: list[Value]) -> bool:
+    """Tell whether a loss was made twice at one line, the second one not from the first."""
+    first: dict[int, Value] = {}
+    for value in values:
+        place = value.place
+        named = any(is_loss(name) for _, name, *_ in value.names)
+        if not named or place is None or value.op is None or value.tensor.numel() != 1:
+            continue
+        before = first.setdefault(place.span.line, value)
+        if before is not value and not made_from(value, before):
+            return True
+    return False
+
+
+def made_from(value: Value, other: Value) -> bool:
+    """Tell whether a value is made from an earlier one."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if each is other:
+            return True
+        if id(each) not in seen and each.order > other.order:
+            seen.add(id(each))
+            waiting += values_in(each.args.values())
+    return False
+
+
 def reads_grad(func: Any) -> bool:
     """Tell whether a call reads a tensor's `.grad`."""
     return getattr(func, "__self__", None) is torch.Tensor.grad and func.__name__ == "__get__"
@@ -294,7 +335,7 @@ class Flat(Assembly):
             if id(value) not in found:
                 found[id(value)] = value
                 if not self.is_input(value):
-                    stack += [*values_of(value), *value.group]
+                    stack += [*values_in(value.args.values()), *value.group]
         return sorted(found.values(), key=lambda value: value.order)
 
     def is_input(self, value: Value) -> bool:
@@ -316,13 +357,6 @@ class Flat(Assembly):
     def verbatim(self, line: Any, value: Value, place: Any) -> Any:
         """Return the line as the table spells it: names of the file's mean several things."""
         return line
-
-
-def values_of(value: Value) -> Iterator[Value]:
-    """Yield the values that a value is made from."""
-    from handgrad.trace.values import values_in
-
-    return values_in(value.args.values())
 
 
 def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
