@@ -689,3 +689,31 @@ def test_a_number_of_an_argument_without_gradient_is_told() -> None:
     assert [note.kind for note in traced.notes] == ["item"]
     assert traced.notes[0].place is not None
     assert traced.notes[0].place.text == "first = int(i[0])"
+
+
+def saved_in_inference(x, w):
+    with torch.inference_mode():
+        t = w.exp()
+    return (x * t).sum() + w.sum()
+
+
+def test_what_inference_mode_made_is_saved_for_a_marked_argument_only():
+    x, w = double(3, seed=1), double(3, seed=2)
+    backward = hg.derive(hg.trace(saved_in_inference, x, w.requires_grad_()))
+    assert [each.name for each in backward.lines] == ["dw"]
+    with pytest.raises(BadInput, match="Inference tensors cannot be saved") as error:
+        hg.trace(saved_in_inference, x.requires_grad_(), w.detach())
+    assert "torch.no_grad()" in error.value.hint
+
+
+def test_a_view_of_a_parameter_given_twice_is_stepped():
+    def forward(w):
+        h = w[..., 0]
+        a, b = torch.broadcast_tensors(h, h)
+        return (a * b).sum()
+
+    w = double(1, 2, 3, seed=1).requires_grad_()
+    with pytest.warns(UserWarning, match="eager"):
+        step = hg.compile(forward, w)
+    first = float(step.step())
+    assert float(step.step()) < first

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import handgrad as hg
 from simplify.adversary import function_of, holds, shortened, tensor
 from simplify.cases import CASES
 from simplify.running import autograd, has_simplify, run_at, traced
@@ -144,3 +145,13 @@ def test_each_gradient_has_its_own_rank(gamma, keep):
         for n in (7, 4)
     ]
     holds(lines, *given)
+
+
+def test_a_polynomial_that_cancels_is_not_multiplied_out():
+    def forward(x):
+        u = (torch.sin(torch.sin(x)).tanh() + 1) * 1e-3 + 1
+        return (x**2).mean() + u.sin().sum()
+
+    torch.manual_seed(230550)
+    x = (torch.randn(5, 6, dtype=torch.float64) * 0.8).requires_grad_()
+    assert "1002" not in hg.simplify(hg.trace(forward, x)).source

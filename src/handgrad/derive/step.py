@@ -47,7 +47,12 @@ class Step:
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return the output, the gradients in the leaves' order, and the states' new values."""
         given = {**self.scalars, **values}
-        return self.function(*[given[name] for name in self.inputs])
+        return self.function(*[apart(given[name]) for name in self.inputs])
+
+
+def apart(value: Any) -> Any:
+    """Return a value apart from autograd: a view of a parameter asks for a gradient of its own."""
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def compile_step(backward: Backward, leaves: Iterable[str] | None = None) -> Step:

@@ -104,7 +104,7 @@ def recorded(
                 raise no_gradient(error.error, recorder.writes) from None
         except RuntimeError as error:  # `x -= x.mean()` of an argument that needs no gradient
             unasked = wanted & set(named) - marked
-            if not re.search("in-?place", str(error)):
+            if not re.search("in-?place|^Inference tensors", str(error)):
                 raise  # the user's own
             others = wanted - unasked or captured_names(forward)
             if wrt is not None or not unasked or not others:
@@ -114,15 +114,17 @@ def recorded(
 
 
 def changed_leaf(error: RuntimeError) -> BadInput:
-    """Say which line writes to a tensor that it must not write to."""
+    """Say which line writes to a tensor that it must not write to, or saves one it must not."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = [frame for frame in frames if not is_library(frame.f_code.co_filename)]
     place = place_of(own[-1]) if own else None
+    kept = str(error).startswith("Inference")
+    copied = "write the result to a new name, or to a copy (`.clone()`)"
     return BadInput(
         str(error).partition(". ")[0].rstrip("."),
         where=str(place.span) if place else "",
         why=place.text if place else "",
-        hint="write the result to a new name, or to a copy (`.clone()`)",
+        hint="use torch.no_grad() instead of torch.inference_mode()" if kept else copied,
     )
 
 
