@@ -64,10 +64,10 @@ def checked(data: Mapping[str, Any]) -> Checked:
     """
     told = get(data, "report", dict)
     rows = get(told, "rows", list)
-    supplied = get(told, "supplied", list)
+    supplied, said = get(told, "supplied", list), get(told, "told", list)
     if len(rows) > MOST_ROWS:
         raise BadFrame("too many rows")
-    report = Report(tuple(map(row, rows)), tuple(text(name) for name in supplied))
+    report = Report(tuple(map(row, rows)), tuple(map(text, supplied)), tuple(map(text, said)))
     pictures = {text(n): picture(p) for n, p in get(data, "pictures", dict).items()}
     return Checked(report, pictures)
 

@@ -20,7 +20,7 @@ from handgrad.check.recorded.witness import refuse_other
 from handgrad.check.report import Verdict
 from handgrad.check.runner import narrow
 from handgrad.check.statements import of_nodes
-from handgrad.check.talk import Talk
+from handgrad.check.talk import Talk, part
 from handgrad.check.ways import file_judge, reported, text_body
 from handgrad.check.witness import agrees
 from handgrad.errors import HandgradError, UserCodeFailed
@@ -108,9 +108,11 @@ def judged_whole(request: Mapping[str, Any], talk: Talk, text: str) -> dict[str,
         HandgradError: nothing else can judge it, for it is NumPy alone.
     """
     try:
-        recording = recording_of(ask(talk, {"do": "record", "text": text}))
-        refuse_other(recording, text, request["target"])
-        return judged(recording, text)
+        told = part(ask(talk, {"do": "record", "text": text}), "recordings", list)
+        recordings = list(map(recording_of, told))
+        for recording in recordings:
+            refuse_other(recording, text, request["target"])
+        return judged(recordings, text)
     except (Relayed, BadTalk, HandgradError):
         if is_numpy_alone(text):
             raise

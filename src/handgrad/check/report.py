@@ -84,10 +84,12 @@ class Report:
     Attributes:
         rows: one for each gradient, in the order of the lines.
         supplied: gradients that were read and never assigned, given from the trace.
+        told: what was called on which inputs, where the file calls nothing itself.
     """
 
     rows: tuple[Row, ...]
     supplied: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -107,6 +109,7 @@ class Report:
         return {
             "ok": self.ok,
             "supplied": list(self.supplied),
+            "told": list(self.told),
             "rows": [
                 {
                     "name": row.name,

@@ -24,8 +24,8 @@ def plain(shown: Shown) -> str:
         pairs = zip(lines[1:], sources, strict=True)
         lines = [lines[0], *(text for pair in pairs for text in pair if text)]
     blocks = [lines, *(list(details(row, shown)) for row in verdicts.told(shown.report))]
-    notes = [verdicts.supplied(shown.report), *shown.checked.notes]
-    blocks.append([*filter(None, notes), verdicts.summary(shown.report)])
+    notes = [*verdicts.notes(shown.report), *shown.checked.notes]
+    blocks.append([*notes, verdicts.summary(shown.report)])
     return escaped("\n\n".join("\n".join(block) for block in blocks)) + "\n"
 
 

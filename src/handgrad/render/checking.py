@@ -42,7 +42,7 @@ class Check:
             yield Text()
             yield from details(row, self.shown, options.max_width)
         yield Text()
-        for note in filter(None, (verdicts.supplied(report), *self.shown.checked.notes)):
+        for note in (*verdicts.notes(report), *self.shown.checked.notes):
             yield Text(note, QUIET)
         yield Text(verdicts.summary(report), "bold green" if report.ok else HEADING)
 

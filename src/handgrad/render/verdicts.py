@@ -151,7 +151,7 @@ def listed(rows: Iterable[Row]) -> str:
     return ", ".join(f"{row.name} (line {row.number})" if row.number else row.name for row in rows)
 
 
-def supplied(report: Report) -> str:
-    """Return which gradients were given, as nothing assigns them."""
+def notes(report: Report) -> list[str]:
+    """Return which gradients were given, as nothing assigns them, and what inputs were made."""
     names = ", ".join(report.supplied)
-    return f"given, as no line assigns it: {names}" if names else ""
+    return [*([f"given, as no line assigns it: {names}"] if names else []), *report.told]

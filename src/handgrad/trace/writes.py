@@ -64,7 +64,7 @@ def record_write(tape: Tape, written: Written, drew: bool) -> None:
             "write the changed tensor to a new name",
         )
     with Again(tape, apart=True):
-        start = written.kept.detach().requires_grad_(old.requires)
+        start = old.data.requires_grad_(old.requires)
         before = start.view_as(start) if old.requires else start
         tape.current[id(before)] = old
         result = drawn(tape, called, before) if drew else rewritten(called, before)
@@ -167,10 +167,10 @@ def renewed(tape: Tape, tensor: torch.Tensor, stale: Stale, frame: FrameType | N
         if writer.tensor.dtype != tensor.dtype:
             raise view_written(stale, frame)
         with Again(tape, apart=True):
-            start = value.data.requires_grad_(value.requires)
+            start = value.data.clone().requires_grad_(value.requires)  # it may be written to again
             before = start.view_as(start)
             tape.current[id(before)] = value
-            source = writer.data.requires_grad_(writer.requires)
+            source = writer.data.clone().requires_grad_(writer.requires)
             source = source.view_as(source)
             tape.current[id(source)] = writer
             result = overlaid(before, source, tensor, writer.tensor)

@@ -87,7 +87,9 @@ class NumPy:
             and name not in ("random", "dtype")
         ):
             found = getattr(self.__mine, name)
-            return NumPy(real, found) if type(found).__name__ == "module" else found
+            if type(found).__name__ == "module":
+                return NumPy(real, found)
+            return Ufunc(real, found) if isinstance(real, np.ufunc) else found
         return wrapped(getattr(self.__real, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,6 +99,61 @@ class NumPy:
     def __getitem__(self, key: Any) -> Any:
         """Read an item of what is NumPy's own, `np.r_`."""
         return given(self.__real[plain(key)])
+
+
+class Ufunc:
+    """A function of NumPy's that works entry by entry, with its methods.
+
+    Args:
+        real: NumPy's own.
+        mine: torch's layer of it.
+    """
+
+    def __init__(self, real: Any, mine: Any) -> None:
+        self.__real, self.__mine = real, mine
+        self.__name__ = real.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call torch's layer of it."""
+        return self.__mine(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of NumPy's own."""
+        return wrapped(getattr(self.__real, name))
+
+    def at(self, array: Any, index: Any, value: Any) -> None:
+        """Add entries at places of an array, as often as each is named."""
+        sign = {"add": 1, "subtract": -1}.get(self.__name__)
+        if sign is None:
+            raise NotImplementedError(f"np.{self.__name__}.at is not followed")
+        parts = index if isinstance(index, tuple) else (index,)
+        indices = tuple(torch.as_tensor(held(part)) for part in parts)
+        tensor = held(array)
+        values = torch.as_tensor(held(value), dtype=tensor.dtype)
+        tensor.index_put_(indices, sign * values, accumulate=True)
+
+
+def as_numpy() -> None:
+    """Give torch's arrays what NumPy's have: formats, rounding, `astype(copy=False)`."""
+    array, plain_astype = layer().ndarray, layer().ndarray.astype
+    if hasattr(array, "__round__"):
+        return
+
+    def astype(self: Any, dtype: Any, *_: Any, **__: Any) -> Any:
+        return plain_astype(self, dtype)
+
+    array.astype = astype
+    array.__round__ = lambda self, digits=0: layer().round(self, digits)
+    array.__format__ = lambda self, form: format(shown(self), form)
+    array.__str__ = lambda self: str(shown(self))
+    array.__repr__ = lambda self: repr(shown(self))
+
+
+def shown(array: Any) -> Any:
+    """Return an array as NumPy's own, to be printed: no number of it goes anywhere."""
+    with torch._C.DisableTorchFunction():
+        found = array.tensor.detach().cpu().numpy()
+    return found if found.ndim else found[()]
 
 
 def wrapped(thing: Any) -> Any:
@@ -135,6 +192,7 @@ def plain(value: Any) -> Any:
 
 def stand_in() -> NumPy:
     """Return what the file's NumPy is exchanged for."""
+    as_numpy()
     layer().ones(1)  # what it imports when first used is imported now, before all is recorded
     return NumPy(np, layer())
 

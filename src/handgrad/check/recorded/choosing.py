@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from handgrad.check.recorded.recording import Recording
@@ -12,7 +11,9 @@ from handgrad.check.reference import points
 from handgrad.ir import Line, names
 from handgrad.trace import Trace
 
-MOST_WAYS = 12  # other ways to settle that are tried where a gradient is wrong
+MOST_WAYS = 40  # other ways to settle that are tried where a gradient is wrong
+MOST_WRONG = 12  # gradients that are taken for none, one after the other
+MANY = 400  # lines of a backward pass of which fewer ways are tried
 
 
 def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
@@ -34,32 +35,75 @@ def settled(trace: Trace, recording: Recording) -> Settlement:
     """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
     body = rounds(recording, trace, trace.output)
     at = points(trace)
-    first = Settling(trace, recording, body, at, {})
-    best = first.settle()
-    over = superseded(best)
-    if over:
-        again = Settling(trace, recording, body, at, over)
-        found = again.settle()
-        first, best = (again, found) if found.cost <= best.cost else (first, best)
-    other = best
-    for _ in range(MOST_WAYS):  # what is made good later follows another convention
-        more = without_wrong(other)
-        if not more:
-            break
-        over |= more
-        other = Settling(trace, recording, body, at, over).settle()
-    best = min(best, other, key=lambda found: found.cost)
-    parts = mere_parts(best)
-    if parts:
-        other = Settling(trace, recording, body, at, {**over, **dict.fromkeys(parts)}).settle()
-        other.parts = parts
-        best = min(best, other, key=lambda found: found.cost)
-    for forced in islice(others(first, best), MOST_WAYS if best.wrong else 0):
-        found = Settling(trace, recording, body, at, forced).settle()
-        best = min(best, found, key=lambda found: found.cost)
-        if not best.wrong:
-            break
-    return best
+
+    def settle(forced: Mapping[str, str | None]) -> tuple[Settling, Settlement]:
+        settling = Settling(trace, recording, body, at, forced)
+        return settling, settling.settle()
+
+    ways = Ways(settle, MOST_WAYS if len(body) < MANY else MOST_WAYS // 4)
+    while ways.best.wrong and ways.improved():
+        pass
+    return ways.best
+
+
+Settle = Callable[[Mapping[str, "str | None"]], tuple[Settling, Settlement]]
+
+
+class Ways:
+    """The search for the way to settle with the fewest wrong lines.
+
+    Args:
+        settle: settles, where some values are what they are forced to be.
+        left: how many ways may be tried.
+    """
+
+    def __init__(self, settle: Settle, left: int) -> None:
+        self.settle, self.left = settle, left
+        self.settling, self.best = settle({})
+
+    def improved(self) -> bool:
+        """Try what may be meant instead; tell whether fewer lines are wrong."""
+        before = self.best.cost
+        forced = dict(self.settling.forced)
+        over = superseded(self.best)
+        if over:
+            self.tried({**forced, **over}, even=True)
+        self.without_wrong()
+        parts = mere_parts(self.best)
+        if parts:
+            self.tried({**self.settling.forced, **dict.fromkeys(parts)}, parts)
+        for more in others(self.settling, self.best):
+            if not self.best.wrong or not self.left or self.best.cost < before:
+                break
+            self.left -= 1
+            self.tried({**self.settling.forced, **more})
+        return self.best.cost < before and self.left > 0
+
+    def without_wrong(self) -> None:
+        """Take wrong gradients for none, one after the other: what is made good later is right."""
+        other = self.best
+        forced = dict(self.settling.forced)
+        for _ in range(MOST_WRONG):
+            more = without_wrong(other)
+            if not more:
+                return
+            forced |= more
+            other = self.tried(forced)
+
+    def tried(
+        self,
+        forced: Mapping[str, str | None],
+        parts: Mapping[str, str] | None = None,
+        *,
+        even: bool = False,
+    ) -> Settlement:
+        """Settle in one way, which is the best one if fewer lines are wrong."""
+        settling, found = self.settle(forced)
+        found.parts = dict(parts or self.best.parts)
+        better = found.cost <= self.best.cost if even else found.cost < self.best.cost
+        if better:
+            self.settling, self.best = settling, found
+        return found
 
 
 def mere_parts(found: Settlement) -> dict[str, str]:

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import torch
 
 from handgrad.check.recorded.arrays import NUMPY, Exchanged, stand_in, uses_numpy
+from handgrad.check.recorded.driving import Call, calls
 from handgrad.check.recorded.forward import loss_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
+from handgrad.check.recorded.uncalled import pairs
 from handgrad.errors import BadInput
 from handgrad.trace.files import compiled, module_of, users_code
 from handgrad.trace.values import Value
@@ -49,8 +53,11 @@ def elements(target: ast.expr) -> list[ast.expr]:
     return [target]
 
 
-def record_file(path: Path, text: str) -> Recording:
+def record_file(path: Path, text: str) -> list[Recording]:
     """Run a file once, as it is, as the main program, and return what it did to tensors.
+
+    What it defines forward and backward and never calls is called then, on inputs made for it:
+    a recording for each.
 
     Raises:
         BadInput: a line of it cannot be recorded.
@@ -64,16 +71,42 @@ def record_file(path: Path, text: str) -> Recording:
     with users_code(path), module_of(path) as scope:
         scope["__name__"] = "__main__"
         scope |= {NUMPY: stand_in()} if numpy else {}
-        recorder = Whole(numpy)
         state = torch.get_rng_state()
+        recorder = Whole(numpy)
         try:
-            with suppress(Over):
-                run_recorded(recorder, lambda: exec(code, scope), (), {})
-            recorder.look(scope, 0, 0)
+            first = of_code(recorder, code, scope)
+            more = calls(scope, list(pairs(scope, str(path), recorder.ran)), numpy)
+            others = [of_call(each, scope, numpy, text) for each in more]
         finally:
             torch.set_rng_state(state)
-        found, values = recording(recorder)
-        return replace(found, own=own_gradients(found, values))
+        if first is None and not others:
+            raise BadInput(
+                "nothing is computed when this file runs",
+                hint="call its functions at the end of the file, the backward pass too",
+            )
+        return [*([] if first is None else [first]), *others]
+
+
+def of_code(recorder: Whole, code: CodeType, scope: dict[str, Any]) -> Recording | None:
+    """Run code, and return what it did to tensors; None if it computes nothing."""
+    with suppress(Over):
+        run_recorded(recorder, lambda: exec(code, scope), (), {})
+    recorder.look(scope, 0, 0)
+    if all(value.op is None for value in recorder.values):
+        return None
+    found, values = recording(recorder)
+    return replace(found, own=own_gradients(found, values))
+
+
+def of_call(call: Call, scope: dict[str, Any], numpy: bool, text: str) -> Recording:
+    """Return what one call of what a file never calls did to tensors."""
+    below = len(text.splitlines()) + 1
+    tree = ast.increment_lineno(ast.parse("\n".join(call.lines)), below)
+    code = compile(tree, str(scope["__file__"]), "exec", dont_inherit=True)
+    inner = {**scope, **call.names, "layer": call.fresh()}
+    found = of_code(Whole(numpy), code, inner)
+    assert found is not None
+    return replace(found, told=f"{call.pair}: tried on {call.told}" if call.told else "")
 
 
 def own_gradients(found: Recording, values: Mapping[str, Value]) -> dict[str, torch.Tensor]:

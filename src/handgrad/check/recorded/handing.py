@@ -35,6 +35,7 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "still": sorted(found.still),
         "orders": dict(found.orders),
         "own": dict(found.own),
+        "told": found.told,
         "leaving": [list(each) for each in found.leaving],
     }
 
@@ -67,6 +68,7 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         {name: part(data["orders"], name, int) for name in values if part(data, "orders", dict)},
         tuple(map(left, part(data, "leaving", list))),
         {n: part(data["own"], n, torch.Tensor) for n in part(data, "own", dict) if n in values},
+        shown(part(data, "told", str)),
     )
 
 

@@ -26,8 +26,39 @@ from handgrad.spell import spell
 from handgrad.trace import Trace
 
 
-def judged(recording: Recording, text: str) -> dict[str, Any]:
+def judged(recordings: list[Recording], text: str) -> dict[str, Any]:
     """Judge what was recorded of a file, and return what came of it as plain data.
+
+    Args:
+        recordings: of its own run; and of what it never calls, which counts where that has no
+            backward pass.
+        text: the file's.
+
+    Raises:
+        BadInput: nothing in any is a gradient.
+    """
+    found: list[dict[str, Any]] = []
+    errors: list[BadInput] = []
+    for recording in recordings:
+        try:
+            found.append(judged_one(recording, text))
+        except BadInput as error:
+            errors.append(error)
+        if found and not recording.told:
+            break
+    if not found:
+        raise errors[0]
+    reports = [each["report"] for each in found]
+    whole = {
+        "ok": all(report["ok"] for report in reports),
+        **{k: [e for r in reports for e in r[k]] for k in ("supplied", "told", "rows")},
+    }
+    drawn = {name: each for one in reversed(found) for name, each in one["pictures"].items()}
+    return {"report": whole, "pictures": drawn}
+
+
+def judged_one(recording: Recording, text: str) -> dict[str, Any]:
+    """Judge one recording of a file.
 
     Raises:
         BadInput: nothing in it is a gradient.

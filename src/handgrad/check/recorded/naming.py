@@ -50,3 +50,8 @@ def calls_itself(label: Label) -> set[str]:
 def nearness(gradient: Label, primal: Label) -> tuple[int, int]:
     """Return how near two labels are to each other: the same holder first, then the same depth."""
     return int(gradient.home != primal.home), abs(gradient.depth - primal.depth)
+
+
+def says_word(word: str) -> bool:
+    """Tell whether a name of Python's says that it is a gradient: `dout`, `grad_output`."""
+    return bool(HOMES.match(word)) or any(form.match(word) for form in FORMS)

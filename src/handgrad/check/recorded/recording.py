@@ -72,6 +72,7 @@ class Recording:
         orders: when each was made or first seen.
         own: what the person's own graph has as gradients of the marked ones, as far as it tells.
         leaving: the values whose entries went where nothing is recorded: when, and at which line.
+        told: what was called on which inputs, where the file calls nothing itself.
     """
 
     program: Program
@@ -84,6 +85,7 @@ class Recording:
     orders: Mapping[str, int] = field(default_factory=dict[str, int])
     leaving: tuple[tuple[str, int, int], ...] = ()
     own: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    told: str = ""
 
 
 class Over(BaseException):
@@ -102,6 +104,7 @@ class Whole(Recorder):
         self.labels: dict[int, dict[tuple[int, str], Label]] = {}
         self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
         self.holders: list[Any] = []  # kept, so that no id is used again
+        self.ran: set[types.CodeType] = set()
         self.leaving: list[tuple[Value, int, int]] = []  # into numbers, and into NumPy's own
 
     def note_read(self, called: Called) -> None:
@@ -180,6 +183,7 @@ class Whole(Recorder):
         """Look into a frame of the user's that is about to go."""
         if "-packages" in frame.f_code.co_filename:
             return  # what a library does inside is told by its calls
+        self.ran.add(frame.f_code)
         super().on_return(frame, event, _)
         if event == "return" and not self.busy and not is_library(frame.f_code.co_filename):
             with torch._C.DisableTorchFunction():
@@ -338,6 +342,17 @@ class Flat(Assembly):
                     stack += [*values_in(value.args.values()), *value.group]
         return sorted(found.values(), key=lambda value: value.order)
 
+    def clear_gradients(self) -> None:
+        """Rename what is from outside and called as the gradient of another: `dout` to `dout_`."""
+        known = {*self.names.values()}
+        for value in self.recorder.values:
+            name = self.names.get(id(value), "")
+            if value.op is None and name[:1] == "d" and name[1:] in known:
+                while name in known:
+                    name += "_"
+                known.add(name)
+                self.names[id(value)] = name
+
     def is_input(self, value: Value) -> bool:
         """Tell whether a value comes from outside the program."""
         return value.op is None or value.random
@@ -360,18 +375,9 @@ class Flat(Assembly):
 
 
 def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
-    """Return what was recorded, and the values behind its names.
-
-    Raises:
-        BadInput: nothing was computed.
-    """
+    """Return what was recorded, and the values behind its names."""
     with torch._C.DisableTorchFunction():
-        made = [value for value in recorder.values if value.op is not None]
-        if not made:
-            raise BadInput(
-                "nothing is computed when this file runs",
-                hint="call its functions at the end of the file, the backward pass too",
-            )
+        made = (value for value in recorder.values if value.op is not None)
         last = max(made, key=lambda value: value.order)
         still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()

@@ -67,7 +67,9 @@ class Told:
                 if key not in rows or worse(each, rows[key]):
                     rows[key] = each
         lost = [self.lost(target) for target in self.found.lost]
-        return Report((*rows.values(), *lost), report.supplied)
+        told = self.found.recording.told
+        given = () if told else report.supplied
+        return Report((*rows.values(), *lost), given, (told,) if told else ())
 
     def lost(self, target: str) -> Row:
         """Return the row of what is called a gradient, and cannot be told of what."""
@@ -103,8 +105,9 @@ class Told:
             return replace(row, name="d" + text_of(recording.labels[leaf], leaf))
         step = recording.steps[target]
         number = row.number or step.line
-        if row.verdict.good and step.calls and number == step.line:
-            number = step.calls[0]
+        written = [line for line in step.calls if line <= len(self.source)]
+        if row.verdict.good and written and number == step.line:
+            number = written[0]
         note = self.out_of_sight(row, target)
         if note:
             row = replace(row, verdict=Verdict.UNCONFIRMED, note=note, diagnosis=None)
