@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from fuzzing.sizes import others
 RIGHT, REFUSED, WRONG, RAISED = "right", "refused", "silently wrong", "raw exception"
 BUG, HANG, CRASH, INVALID = "bug in handgrad", "hang", "crash", "invalid"
 FAILURES = (WRONG, RAISED, BUG, HANG, CRASH)
+RATE, STEPS = 1e-3, 3  # of the steps that a compiled program takes
 CLOSE = 1e-7  # of the largest entry, in double precision
 TINY = 1e-6  # a gradient below it may be rounding alone, of values near 1
 SINGLE = 2e-3  # where the program goes through single precision
@@ -77,7 +78,8 @@ def judge(program: Program, stages: frozenset[str] = frozenset()) -> Verdict:
                 if at in stages:
                     STAGES[at](program, plain, backward)
         except Off as error:
-            shaky = at != "compile" and ill_conditioned(program, arguments, plain)
+            shaky = ill_conditioned(program, arguments, plain)
+            shaky = unsteady(program, arguments) if at == "compile" else shaky
             return Verdict(INVALID, text=f"ill-conditioned: {error}") if shaky else told(error, at)
         except Exception as error:
             return told(error, at)
@@ -265,35 +267,65 @@ def compiled(program: Program, plain: Plain, backward: hg.Backward) -> None:
     Raises:
         Off: a loss or a leaf differs after the steps.
     """
-    arguments, rate, count = program.draw(), 1e-3, 3
-    theirs = ready(program, arguments, plain=True)
-    target = program.load()
+    arguments = program.draw()
     ours, fresh = ready(program, arguments), program.load()
     torch.manual_seed(program.seed)
-    step = hg.compile(fresh, **ours, optimizer=hg.nn.SGD(lr=rate))
-    losses = [float(step.step()) for _ in range(count)]
+    step = hg.compile(fresh, **ours, optimizer=hg.nn.SGD(lr=RATE))
+    losses = [float(step.step()) for _ in range(STEPS)]
     if drawn(program, arguments):
         return
-    leaves = {n: t for n, t in theirs.items() if n in step.leaves}
-    leaves |= dict(target.named_parameters()) if program.module else {}
+    truths, leaves = trained(program, arguments, step.leaves)
     if not leaves:
         raise Off(f"the step trains {', '.join(step.leaves)}, and the program has no such leaf")
-    for t in leaves.values():
-        t.requires_grad_()
     mine = {**ours, **(dict(fresh.named_parameters()) if program.module else {})}
-    for count, loss in enumerate(losses):
-        truth = scalar_of(target(**theirs))
-        if abs(loss - float(truth)) > 1e-5 * max(1.0, abs(float(truth))):
-            raise Off(f"loss of step {count}: {loss:.8g}, in plain PyTorch {float(truth):.8g}")
-        grads = torch.autograd.grad(truth, list(leaves.values()), allow_unused=True)
-        for t, g in zip(leaves.values(), grads, strict=True):
-            t.data -= rate * g if g is not None else 0
+    for count, (loss, truth) in enumerate(zip(losses, truths, strict=True)):
+        if abs(loss - truth) > 1e-5 * max(1.0, abs(truth)):
+            raise Off(f"loss of step {count}: {loss:.8g}, in plain PyTorch {truth:.8g}")
     for name, leaf in leaves.items():
         if not leaf.numel():
             continue
         off = float((mine[name].detach() - leaf.detach()).abs().max())
         if off > 1e-7 * max(1.0, float(leaf.detach().abs().max())):
             raise Off(f"{name} is off by {off:.3g} after the steps ({step.backend})")
+
+
+def trained(
+    program: Program, arguments: Mapping[str, Tensor], names: Iterable[str], nudge: float = 0.0
+) -> tuple[list[float], dict[str, Tensor]]:
+    """Take the steps in plain PyTorch; return the losses, and the leaves after them.
+
+    Args:
+        program: the program.
+        arguments: what it is called with.
+        names: those of them that are trained; a module's parameters are too.
+        nudge: how far each leaf is moved before each step, at random.
+    """
+    theirs, target = ready(program, arguments, plain=True), program.load()
+    leaves = {n: t for n, t in theirs.items() if n in names}
+    leaves |= dict(target.named_parameters()) if program.module else {}
+    generator = torch.Generator().manual_seed(0)
+    losses: list[float] = []
+    for _ in range(STEPS if leaves else 0):
+        for t in leaves.values():
+            by = torch.randn(t.shape, generator=generator, dtype=torch.float64)
+            t.requires_grad_().data += nudge * by.to(t.dtype)
+        loss = scalar_of(target(**theirs))
+        losses.append(float(loss))
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        for t, g in zip(leaves.values(), grads, strict=True):
+            t.data -= RATE * g if g is not None else 0
+    return losses, leaves
+
+
+def unsteady(program: Program, arguments: Mapping[str, Tensor]) -> bool:
+    """Tell whether plain PyTorch's own steps go elsewhere where the last digits are moved."""
+    names = [name for name, value in arguments.items() if value.is_floating_point()]
+    _, plain = trained(program, arguments, names)
+    _, moved = trained(program, arguments, names, nudge=1e-16)
+    return any(
+        leaf.numel() and float((leaf - moved[name]).abs().max()) > 1e-9
+        for name, leaf in plain.items()
+    )
 
 
 def drawn(program: Program, arguments: Mapping[str, Tensor]) -> bool:

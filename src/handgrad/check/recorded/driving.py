@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import held, layer
-from handgrad.check.recorded.naming import FORMS, says_word
+from handgrad.check.recorded.naming import says_word
 from handgrad.check.recorded.signatures import Choice, Signature, text_of
 from handgrad.check.recorded.uncalled import Pair
 
@@ -44,7 +44,7 @@ class Call:
     names: dict[str, Any] = field(default_factory=dict[str, Any])
     told: str = ""
     level: int = 0
-    fresh: Callable[[], Any] = type(None)
+    fresh: Callable[[], Any] = lambda: None
 
 
 def calls(scope: Mapping[str, Any], pairs: list[Pair], numpy: bool) -> Iterator[Call]:
@@ -97,6 +97,7 @@ class Trying:
         made = self.scope[self.pair.made]
         init = Signature(made.__init__.__get__(object()), self.wrap) if has_init(made) else None
         for given in init.assignments(lengths=True) if init else [dict[str, Choice]()]:
+
             def fresh(given: dict[str, Choice] = given) -> Any:
                 return made(**{name: choice.make() for name, choice in given.items()})
 
@@ -141,9 +142,7 @@ class Trying:
         named = Signature(eval(self.pair.forward, dict(self.scope)), self.wrap).names
         return dict(zip(named, given, strict=False))
 
-    def call_of(
-        self, scope: dict[str, Any], names: dict[str, Any], result: Any, told: str
-    ) -> Call:
+    def call_of(self, scope: dict[str, Any], names: dict[str, Any], result: Any, told: str) -> Call:
         """Return the calls for inputs with which the forward function ran."""
         call = Call(self.pair, [], {**names, "layer": scope["layer"]}, told)
         arguments = ", ".join(f"{n}={n}" for n in names)
@@ -155,7 +154,7 @@ class Trying:
         outputs, caches = parts(result, max(len(cotangents), 1))
         if not outputs:
             return call
-        bound = {**names, **{n: v for n, v in outputs}, **{n: v for n, v in caches}}
+        bound = {**names, **dict(outputs), **dict(caches)}
         targets = ", ".join(n for n, _ in (*outputs, *caches))
         comma = "," if isinstance(result, tuple | list) and len(result) == 1 else ""
         call.lines.append(f"{targets}{comma} = {self.pair.forward}({arguments})")

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import held, layer
-from handgrad.errors import BadInput
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly

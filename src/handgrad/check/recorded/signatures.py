@@ -151,8 +151,9 @@ class Signature:
 
 def islice_by_rank(counts: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
     """Yield places in several lists, those with the smallest sum first."""
-    start = (0,) * len(counts)
-    waiting, seen = [(0, start)], {start}
+    start: tuple[int, ...] = (0,) * len(counts)
+    seen: set[tuple[int, ...]] = {start}
+    waiting: list[tuple[int, tuple[int, ...]]] = [(0, start)]
     while waiting and most > 0:
         total, places = heapq.heappop(waiting)
         yield places
@@ -201,15 +202,14 @@ def strings_compared(tree: ast.AST | None, name: str) -> list[str]:
 
 def is_dict(tree: ast.AST | None, name: str) -> bool:
     """Tell whether a parameter is read by keys that are texts."""
+    found = False
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Subscript) and is_name(node.value, name):
             parts = [n for n in ast.walk(node.slice) if isinstance(n, ast.Constant)]
-            if any(isinstance(part.value, str) for part in parts):
-                return True
-        if isinstance(node, ast.Attribute) and is_name(node.value, name):
-            if node.attr in ("get", "setdefault", "items", "keys"):
-                return True
-    return False
+            found = found or any(isinstance(part.value, str) for part in parts)
+        if isinstance(node, ast.Attribute) and node.attr in ("get", "setdefault", "items"):
+            found = found or is_name(node.value, name)
+    return found
 
 
 def is_name(node: ast.AST, name: str) -> bool:
