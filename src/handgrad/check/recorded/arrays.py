@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +34,14 @@ def uses_numpy(tree: ast.Module) -> bool:
         or (isinstance(node, ast.ImportFrom) and is_numpy(node.module or ""))
         for node in ast.walk(tree)
     )
+
+
+def needs_layer(tree: ast.Module, folder: Path) -> bool:
+    """Tell whether a file computes with NumPy, or a file that it imports from its folder does."""
+    names = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    names += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    files = [folder / f"{name.replace('.', '/')}.py" for name in names if name]
+    return uses_numpy(tree) or any("numpy" in f.read_text() for f in files if f.is_file())
 
 
 def is_numpy(name: str) -> bool:
@@ -56,6 +70,57 @@ class Exchanged(ast.NodeTransformer):
         return [
             bound(a.asname or a.name, [*path, a.name], node) for a in node.names if a.name != "*"
         ]
+
+
+class Beside(SourceFileLoader):
+    """Load a file that lies beside the person's own, its NumPy exchanged too."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the code of its text: what Python may have compiled before is another one."""
+        path = self.get_filename(fullname)
+        tree = ast.fix_missing_locations(Exchanged().visit(ast.parse(self.get_data(path))))
+        return compile(tree, path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it."""
+        vars(module)[NUMPY] = stand_in()
+        super().exec_module(module)
+
+
+class Finder:
+    """Find the files beside the person's own.
+
+    Args:
+        folder: where that lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return how to load one, None for what lies elsewhere."""
+        found = PathFinder.find_spec(name, path or [str(self.folder)], target)
+        file = found.origin if found is not None else None
+        if found is None or file is None or not file.endswith(".py"):
+            return None
+        if "-packages" in file or not Path(file).is_relative_to(self.folder):
+            return None
+        found.loader = Beside(name, file)
+        return found
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[None]:
+    """Exchange NumPy in the modules that are imported from a folder too; forget them then."""
+    finder, before = Finder(folder), {*sys.modules}
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in {*sys.modules} - before:
+            if isinstance(getattr(sys.modules[name], "__loader__", None), Beside):
+                del sys.modules[name]
 
 
 def bound(name: str, path: list[str], node: ast.stmt) -> ast.stmt:
@@ -89,7 +154,7 @@ class NumPy:
             found = getattr(self.__mine, name)
             if type(found).__name__ == "module":
                 return NumPy(real, found)
-            return Ufunc(real, found) if isinstance(real, np.ufunc) else found
+            return Function(real, found) if callable(real) and not isinstance(real, type) else found
         return wrapped(getattr(self.__real, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -101,8 +166,8 @@ class NumPy:
         return given(self.__real[plain(key)])
 
 
-class Ufunc:
-    """A function of NumPy's that works entry by entry, with its methods.
+class Function:
+    """A function of NumPy's, with its methods; what torch's layer cannot do is NumPy's own.
 
     Args:
         real: NumPy's own.
@@ -115,7 +180,10 @@ class Ufunc:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call torch's layer of it."""
-        return self.__mine(*args, **kwargs)
+        try:
+            return self.__mine(*args, **kwargs)
+        except NotImplementedError:
+            return NumPy(self.__real)(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of NumPy's own."""

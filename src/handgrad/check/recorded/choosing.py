@@ -16,24 +16,16 @@ MOST_WRONG = 12  # gradients that are taken for none, one after the other
 MANY = 400  # lines of a backward pass of which fewer ways are tried
 
 
-def rounds(recording: Recording, trace: Trace, loss: str) -> list[Line]:
+def first_round(recording: Recording, trace: Trace) -> list[Line]:
     """Return the lines that are no forward pass, those up to the loss of the next round."""
-    inside = trace.values
-    found: list[Line] = []
-    for line in recording.program.lines:
-        if line.target in inside:
-            continue
-        after = recording.orders[line.target] > recording.orders[loss]
-        again = after and recording.steps[line.target] == recording.steps[loss]
-        if again and recording.values[line.target].numel() == 1:
-            break
-        found.append(line)
-    return found
+    orders, until = recording.orders, recording.until
+    every = (line for line in recording.program.lines if line.target not in trace.values)
+    return [line for line in every if not until or orders[line.target] < until]
 
 
 def settled(trace: Trace, recording: Recording) -> Settlement:
     """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
-    body = rounds(recording, trace, trace.output)
+    body = first_round(recording, trace)
     at = points(trace)
 
     def settle(forced: Mapping[str, str | None]) -> tuple[Settling, Settlement]:
@@ -153,12 +145,9 @@ def without_wrong(found: Settlement) -> dict[str, str | None]:
 
     Where all that is made of them is right, they follow another convention.
     """
-    leading = set[str]()  # what some other gradient is made of
-    for line in reversed(found.body):
-        if any(target in leading or target in found.of for target in line.targets):
-            leading |= set(names(line.expr))
-    own = [t for t in found.wrong if t in leading and found.of[t] not in found.trace.leaves]
-    return dict.fromkeys(own)
+    leading, leaves = found.leading, found.trace.leaves
+    free = [t for t in found.wrong if t in found.guessed or found.of[t] not in leaves]
+    return dict.fromkeys(t for t in free if t in leading)
 
 
 def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:

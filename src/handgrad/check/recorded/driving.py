@@ -163,9 +163,9 @@ class Trying:
         values = {**bound, **call.names}
         try:
             grads = backward(**{n: eval(text, {}, dict(values)) for n, text in given.items()})
+            call.level = self.level(grads, names, scope["layer"])
         except Exception:
             grads = None
-        call.level = self.level(grads, names, scope["layer"])
         said = ", ".join(f"{n}={text}" for n, text in given.items())
         call.lines.append(f"{self.targets(backward, grads, names)} = {self.pair.backward}({said})")
         return call
@@ -221,8 +221,6 @@ class Trying:
 
     def level(self, grads: Any, names: Mapping[str, Any], made: Any) -> int:
         """Return how well gradients fit the inputs: 2 where each has an input's shape."""
-        if grads is None and made is None:
-            return 0
         shapes = [tuple(t.shape) for t in map(held, names.values()) if isinstance(t, torch.Tensor)]
         arrays = list(tensors(grads))
         if not arrays:

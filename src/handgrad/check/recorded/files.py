@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 
-from handgrad.check.recorded.arrays import NUMPY, Exchanged, stand_in, uses_numpy
+from handgrad.check.recorded.arrays import (
+    NUMPY,
+    Exchanged,
+    beside,
+    needs_layer,
+    stand_in,
+    uses_numpy,
+)
 from handgrad.check.recorded.driving import Call, calls
 from handgrad.check.recorded.forward import loss_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
@@ -65,10 +72,10 @@ def record_file(path: Path, text: str) -> list[Recording]:
     """
     compiled(path, text)
     tree = ast.parse(text, str(path))
-    numpy = uses_numpy(tree)
+    numpy = needs_layer(tree, path.resolve().parent)
     tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
     code = compile(tree, str(path), "exec", dont_inherit=True)
-    with users_code(path), module_of(path) as scope:
+    with users_code(path), module_of(path) as scope, beside(path.resolve().parent):
         scope["__name__"] = "__main__"
         scope |= {NUMPY: stand_in()} if numpy else {}
         state = torch.get_rng_state()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from handgrad.check.handover import name_of
-from handgrad.check.recorded.recording import Recording, is_loss
+from handgrad.check.recorded.recording import Recording
 from handgrad.errors import BadInput
 from handgrad.ir import Line, Program, names
 from handgrad.trace import Trace
@@ -18,37 +18,17 @@ from handgrad.trace.replay import gradients
 
 
 def loss_of(recording: Recording) -> str:
-    """Return the name of the loss: of the first round where a file does several.
+    """Return the name of the loss.
 
     Raises:
         BadInput: no line makes a single number.
     """
-    single = [
-        line.target
-        for line in recording.program.lines
-        if len(line.targets) == 1
-        and recording.values[line.target].numel() == 1
-        and recording.values[line.target].is_floating_point()
-    ]
-    called = [name for name in single if any(map(is_loss, keys_of(recording, name)))]
-    found: list[str] = []
-    for name in called:
-        again = recording.steps[name] in [recording.steps[other] for other in found]
-        if again and found[-1] not in closure(recording.program, name):
-            break  # the next round
-        found.append(name)
-    named = [name for name in single if recording.labels[name]]
-    if not found and not single:
+    if not recording.loss:
         raise BadInput(
             "no line makes a loss: a tensor with one entry",
             hint="name the file's forward pass: --forward FILE:FUNCTION",
         )
-    return (found or named or single)[-1]
-
-
-def keys_of(recording: Recording, name: str) -> list[str]:
-    """Return what a value is called."""
-    return [label.key for label in recording.labels[name]]
+    return recording.loss
 
 
 def closure(program: Program, name: str) -> set[str]:

@@ -35,6 +35,8 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "still": sorted(found.still),
         "orders": dict(found.orders),
         "own": dict(found.own),
+        "loss": found.loss,
+        "until": found.until,
         "told": found.told,
         "leaving": [list(each) for each in found.leaving],
     }
@@ -68,6 +70,8 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         {name: part(data["orders"], name, int) for name in values if part(data, "orders", dict)},
         tuple(map(left, part(data, "leaving", list))),
         {n: part(data["own"], n, torch.Tensor) for n in part(data, "own", dict) if n in values},
+        part(data, "loss", str) if data["loss"] in values else "",
+        part(data, "until", int),
         shown(part(data, "told", str)),
     )
 

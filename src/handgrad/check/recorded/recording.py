@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import held, layer
+from handgrad.check.recorded.rounds import Rounds, loss_among
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
@@ -23,7 +24,6 @@ DEEPEST = 4  # containers in each other that are looked into
 MOST = 5_000  # things that are looked at in one frame
 EVERY = 200  # values after which it is asked whether a second round began
 LEAVING = {"item", "tolist", "__float__", "numpy", "__array__"}
-LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType)
 
 
@@ -71,6 +71,8 @@ class Recording:
         orders: when each was made or first seen.
         own: what the person's own graph has as gradients of the marked ones, as far as it tells.
         leaving: the values whose entries went where nothing is recorded: when, and at which line.
+        loss: the name of the loss of the first round, nothing where no line makes one.
+        until: when the loss of the next round was made, 0 where there is none.
         told: what was called on which inputs, where the file calls nothing itself.
     """
 
@@ -84,6 +86,8 @@ class Recording:
     orders: Mapping[str, int] = field(default_factory=dict[str, int])
     leaving: tuple[tuple[str, int, int], ...] = ()
     own: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    loss: str = ""
+    until: int = 0
     told: str = ""
 
 
@@ -103,6 +107,7 @@ class Whole(Recorder):
         self.labels: dict[int, dict[tuple[int, str], Label]] = {}
         self.asked_of_autograd: set[int] = set()  # ids of what autograd gave
         self.holders: list[Any] = []  # kept, so that no id is used again
+        self.rounds = Rounds()
         self.ran: set[types.CodeType] = set()
         self.leaving: list[tuple[Value, int, int]] = []  # into numbers, and into NumPy's own
 
@@ -152,7 +157,7 @@ class Whole(Recorder):
             self.still.add(id(value))
         value.requires, value.edge = False, None
         super().keep(value)
-        if len(self.values) % EVERY == 0 and not self.apart and second_round(self.values):
+        if len(self.values) % EVERY == 0 and not self.apart and self.rounds.second(self.values):
             raise Over
 
     def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
@@ -235,39 +240,6 @@ def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | No
     named = path[0] if path else base.id
     text, line = ast.unparse(node), frame.f_lineno
     return Label(depth_of(frame), id(holder), named, str(key), text, line)
-
-
-def is_loss(key: str) -> bool:
-    """Tell whether something is called as a loss is."""
-    bare = key.lower().strip("_")
-    return bare in LOSSES or bare.endswith("loss") or bare.startswith("loss")
-
-
-def second_round(values: list[Value]) -> bool:
-    """Tell whether a loss was made twice at one line, the second one not from the first."""
-    first: dict[int, Value] = {}
-    for value in values:
-        place = value.place
-        named = any(is_loss(name) for _, name, *_ in value.names)
-        if not named or place is None or value.op is None or value.tensor.numel() != 1:
-            continue
-        before = first.setdefault(place.span.line, value)
-        if before is not value and not made_from(value, before):
-            return True
-    return False
-
-
-def made_from(value: Value, other: Value) -> bool:
-    """Tell whether a value is made from an earlier one."""
-    waiting, seen = [value], set[int]()
-    while waiting:
-        each = waiting.pop()
-        if each is other:
-            return True
-        if id(each) not in seen and each.order > other.order:
-            seen.add(id(each))
-            waiting += values_in(each.args.values())
-    return False
 
 
 def reads_grad(func: Any) -> bool:
@@ -381,6 +353,7 @@ def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
         still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()
         called = {id(value): name for name, value in by_name.items()}
+        loss, until = loss_among(by_name.values(), recorder.labels)
         found = Recording(
             program,
             {name: value.data for name, value in by_name.items()},
@@ -391,6 +364,8 @@ def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
             frozenset(n for n, v in by_name.items() if id(v) in still),
             {name: value.order for name, value in by_name.items()},
             tuple((called[id(v)], at, line) for v, at, line in recorder.leaving if id(v) in called),
+            loss="" if loss is None else called[id(loss)],
+            until=until,
         )
         return found, by_name
 
@@ -406,6 +381,7 @@ def labels_of(value: Value, recorder: Whole) -> tuple[Label, ...]:
 
 
 def step_of(value: Value) -> Step:
-    """Return where a value was made."""
-    lines = [place.span.line for _, place in value.frames]
+    """Return where a value was made: in the file itself, whatever it calls beside it."""
+    file = value.frames[0][1].span.file if value.frames else ""
+    lines = [place.span.line for _, place in value.frames if place.span.file == file]
     return Step(lines[-1], tuple(lines[:-1])) if lines else Step(0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.forward import closure
-from handgrad.check.recorded.naming import calls_itself, meant, nearness, says_gradient
+from handgrad.check.recorded.naming import HOMES, calls_itself, meant, nearness, says_gradient
 from handgrad.check.recorded.recording import Label, Recording
 from handgrad.check.reference import Point
 from handgrad.check.runner import widened
@@ -45,6 +45,7 @@ class Settlement:
         cuts: the forward values whose gradients a backward value is made from.
         parts: gradients that others read as mere sums, with their forward values: no more than a
             name for part of what those are made of.
+        guessed: gradients that are called `grad`, and are of what has their shape.
         also: forward values whose gradient is equal to another one, and called so too.
     """
 
@@ -55,6 +56,7 @@ class Settlement:
     right: dict[str, bool] = field(default_factory=dict[str, bool])
     cuts: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     parts: dict[str, str] = field(default_factory=dict[str, str])
+    guessed: set[str] = field(default_factory=set[str])
     also: set[str] = field(default_factory=set[str])
 
     @property
@@ -109,9 +111,11 @@ class Settlement:
                     last[label.home, label.key] = target, label
         found: dict[str, None] = {}
         read = {name for line in self.body for name in names(line.expr)}
+        leading = self.leading
         for target, label in last.values():
             named = says_gradient(label) or any(key in keys for key in meant(label))
-            used = target in read and not says_gradient(label)
+            used = target in (leading if HOMES.match(label.key) else read)
+            used = used and (HOMES.match(label.key) or not says_gradient(label))
             known = target in self.of or target in self.parts
             if named and not used and not known and not self.stands_elsewhere(target):
                 found[target] = None
@@ -121,6 +125,15 @@ class Settlement:
         """Tell whether a gradient that is settled holds the same."""
         value = self.recording.values[target]
         return any(torch.equal(self.recording.values[other], value) for other in self.of)
+
+    @property
+    def leading(self) -> set[str]:
+        """Return the values that some other value's gradient is made of."""
+        found = set[str]()
+        for line in reversed(self.body):
+            if any(target in found or target in self.of for target in line.targets):
+                found |= set(names(line.expr))
+        return found
 
     @property
     def wrong(self) -> list[str]:
@@ -270,6 +283,7 @@ class Settling:
         if says and not called:  # by its shape alone
             leaves = [n for n in self.trace.leaves if n in self.trace.grads]
             called = [n for n in leaves if n in same and n not in self.taken]
+            self.found.guessed.add(target)
         if target not in self.last or not called:
             return None
         return self.by_name_alone(value, called, equal)

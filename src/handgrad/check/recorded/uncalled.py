@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-BACKWARD = re.compile(r"(?i)back_?ward|backprop|bprop|back_?pass|bwd")
-FORWARDS = ("forward", "fwd", "fprop", "feed_forward", "feedforward", "")
+BACKWARD = re.compile(r"(?i)back_?ward|back_?prop|bprop|back_?pass|bwd|\bback\b")
+FORWARDS = ("forward", "for", "fwd", "fprop", "feed_forward", "feedforward", "feed", "")
 GIVES_BOTH = re.compile(r"(?i)loss|cost|grad|objective")
-FORWARD_METHODS = ("forward", "__call__", "feedforward", "feed_forward", "fprop")
-BACKWARD_METHODS = ("backward", "backprop", "bprop", "backward_pass", "back", "back_propagation")
+FORWARD_METHODS = re.compile(r"(?i)forward|__call__|fprop|fwd")
 COST = re.compile(r"(?i)cost|loss|entropy|error|criterion|mse|nll")
 
 
@@ -65,8 +64,9 @@ def pairs(scope: Mapping[str, Any], file: str, ran: set[CodeType]) -> Iterator[P
 def methods(name: str, made: type, file: str, ran: set[CodeType]) -> Iterator[Pair]:
     """Yield the pair of methods of a class."""
     own = {n: f for n in dir(made) if inspect.isfunction(f := getattr(made, n)) and is_own(f, file)}
-    forward = next((n for n in FORWARD_METHODS if n in own), "")
-    backward = next((n for n in BACKWARD_METHODS if n in own), "")
+    backward = next((n for n in own if BACKWARD.search(n)), "")
+    others = [n for n in own if FORWARD_METHODS.search(n)]
+    forward = partner(backward, own) or (others or [""])[0]
     if forward and backward and own[backward].__code__ not in ran:
         yield Pair(f"layer.{forward}", f"layer.{backward}", name)
     elif not backward:

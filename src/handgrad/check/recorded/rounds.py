@@ -1,0 +1,106 @@
+"""Which value is the loss, and where another round of training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from handgrad.trace.values import Value, values_in
+
+LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
+
+
+def is_loss(key: str) -> bool:
+    """Tell whether something is called as a loss is."""
+    bare = key.lower().strip("_")
+    return bare in LOSSES or bare.endswith("loss") or bare.startswith("loss")
+
+
+class Rounds:
+    """The rounds of a run that goes on: a loss is made again at the same line."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.last: dict[tuple[Any, ...], Value] = {}  # the losses by the lines that made them
+
+    def second(self, values: list[Value]) -> bool:
+        """Tell whether a second round has begun among values of which some were seen before."""
+        fresh, self.seen = values[self.seen :], len(values)
+        for value in fresh:
+            if any(is_loss(name) for _, name, *_ in value.names) and is_number(value):
+                before = self.last.get(where(value))
+                self.last[where(value)] = value
+                if before is not None and next_round(before, value, values):
+                    return True
+        return False
+
+
+def loss_among(
+    values: Iterable[Value], labels: Mapping[int, Mapping[Any, Any]]
+) -> tuple[Value | None, int]:
+    """Return the loss, and when that of the next round was made, 0 if there is none.
+
+    Where nothing is called as a loss is, it is the last number that was made.
+
+    Args:
+        values: all that were recorded.
+        labels: what those are called, by their ids, that something else than a name holds.
+    """
+    every = sorted(values, key=lambda value: value.order)
+    numbers = [value for value in every if is_number(value)]
+    called = [
+        value
+        for value in numbers
+        if any(is_loss(key) for _, key in labels.get(id(value), {}))
+        or any(is_loss(name) for _, name, *_ in value.names)
+    ]
+    without_axes = [value for value in called if not value.tensor.ndim]
+    found: list[Value] = []
+    until = 0
+    for value in without_axes or called:  # `error` of one output is a gradient beside `err`
+        again = [other for other in found if where(other) == where(value)]
+        if again and next_round(again[-1], value, every):
+            until = value.order
+            break
+        found.append(value)
+    named = [value for value in numbers if value.names or id(value) in labels]
+    return (found or named or numbers or [None])[-1], until
+
+
+def is_number(value: Value) -> bool:
+    """Tell whether a value is one float that something made."""
+    tensor = value.tensor
+    alone = value.op is not None and len(value.group) <= 1
+    return alone and tensor.numel() == 1 and tensor.is_floating_point()
+
+
+def next_round(before: Value, value: Value, values: list[Value]) -> bool:
+    """Tell whether a loss is of another round than one before that was made at the same line.
+
+    It is no sum that goes on from that; or it is one, and is made of what lines below made in
+    between that had never run before: an update of what both are made from.
+    """
+    found, waiting = dict[int, Value](), [value]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found and each.order >= before.order:
+            found[id(each)] = each
+            waiting += values_in(each.args.values()) if each is not before else ()
+    if id(before) not in found:
+        return True
+    known = {where(each) for each in values if each.order <= before.order}
+    new = (each for each in found.values() if each.op is not None and where(each) not in known)
+    return any(is_below(each, before) for each in new)
+
+
+def is_below(value: Value, loss: Value) -> bool:
+    """Tell whether a value was made further down in the text than a loss."""
+    for mine, theirs in zip(where(value), where(loss), strict=False):
+        if mine != theirs:
+            return mine[0] == theirs[0] and mine[1] > theirs[1]
+    return False
+
+
+def where(value: Value) -> tuple[tuple[str, int], ...]:
+    """Return the lines at which a value was made, the innermost last."""
+    return tuple((place.span.file, place.span.line) for _, place in value.frames)
