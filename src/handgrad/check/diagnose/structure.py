@@ -64,6 +64,8 @@ def other_pattern(case: Case) -> Diagnosis | None:
     """The value is the upstream gradient times zeros and ones, as the truth is, but other ones."""
     for place, mine, due in parts_of(case):
         line = case.consumers[place]
+        if any(line.target not in p.cotangents for p in case.points):
+            continue
         patterns = [
             (pattern(m, p.cotangents[line.target]), pattern(d, p.cotangents[line.target]))
             for m, d, p in zip(mine, due, case.points, strict=True)

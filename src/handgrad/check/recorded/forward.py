@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,18 +17,18 @@ from handgrad.trace import Trace
 from handgrad.trace.replay import gradients
 
 
-def loss_of(recording: Recording) -> str:
-    """Return the name of the loss.
+def losses_of(recording: Recording) -> tuple[str, ...]:
+    """Return the names of the losses.
 
     Raises:
         BadInput: no line makes a single number.
     """
-    if not recording.loss:
+    if not recording.losses:
         raise BadInput(
             "no line makes a loss: a tensor with one entry",
             hint="name the file's forward pass: --forward FILE:FUNCTION",
         )
-    return recording.loss
+    return recording.losses
 
 
 def closure(program: Program, name: str) -> set[str]:
@@ -45,7 +45,7 @@ def closure(program: Program, name: str) -> set[str]:
 
 
 def forward_trace(recording: Recording, loss: str) -> Trace:
-    """Return the trace of what makes the loss; every float tensor from outside is a leaf.
+    """Return the trace of what makes the loss; every float tensor with a name is a leaf.
 
     Raises:
         BadInput: the loss depends on no float tensor.
@@ -61,18 +61,18 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     read = {name for line in lines for name in names(line.expr)}
     made = fixed if loss in found else {}
     given = [*(n.name for n in inputs), *(n for n in made if recording.values[n].ndim)]
-    leaves = tuple(n for n in given if recording.values[n].is_floating_point())
+    floating = [n for n in given if recording.values[n].is_floating_point()]
+    called = [n for n in floating if recording.labels[n]]  # `torch.FloatTensor([0])` is none
+    leaves = tuple(called or floating)
     values = dict(recording.values)
     inputs += [name_of(n, values) for n in fixed if n in read]
     program = Program(tuple(lines), tuple(inputs), recording.program.scalars, loss)
     floats = (n.name for n in inputs if recording.values[n.name].is_floating_point())
     still = recording.still if loss not in recording.still else frozenset[str]()
     tensors = run_with_gradients(program, recording.values, tuple(floats), still)
-    if not tensors[loss].requires_grad:
+    if loss not in tensors or not tensors[loss].requires_grad:
         raise BadInput(f"{loss} depends on no float tensor, so it has no gradient")
-    program = dataclasses.replace(
-        program, lines=tuple(flowing(line, tensors) for line in program.lines)
-    )
+    program = dataclasses.replace(program, lines=tuple(flowing(program.lines, tensors, still)))
     upstream = torch.ones_like(tensors[loss].detach())
     return Trace(
         program=program,
@@ -99,14 +99,24 @@ def constants(lines: list[Line], floats: set[str]) -> dict[str, None]:
     return dict.fromkeys(t for line in lines for t in line.targets if t not in moving)
 
 
-def flowing(line: Line, tensors: Mapping[str, torch.Tensor]) -> Line:
-    """Return a line that tells whether it is another one where leaves are others.
+def flowing(
+    lines: Iterable[Line], tensors: Mapping[str, torch.Tensor], still: Collection[str]
+) -> Iterator[Line]:
+    """Yield the lines, each telling whether it is another one where leaves are others.
 
-    So are conditions and indices: no gradient flows through them, and they are made anew.
+    So are conditions and indices, and floats that are made of them alone, `1.0 * (x > 0)`: no
+    gradient flows through them, and they are made anew.
     """
-    floats = any(tensors[target].is_floating_point() for target in line.targets)
-    flows = any(tensors[target].requires_grad for target in line.targets)
-    return dataclasses.replace(line, differentiable=flows or not floats)
+    picked: set[str] = set()
+    for line in lines:
+        floats = any(tensors[target].is_floating_point() for target in line.targets)
+        flows = any(tensors[target].requires_grad for target in line.targets)
+        of_picks = not picked.isdisjoint(names(line.expr)) and not any(
+            t in still for t in line.targets
+        )
+        if not flows and (of_picks or not floats):
+            picked |= set(line.targets)
+        yield dataclasses.replace(line, differentiable=flows or of_picks or not floats)
 
 
 def run_with_gradients(

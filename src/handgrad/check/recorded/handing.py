@@ -35,7 +35,7 @@ def recording_data(found: Recording) -> dict[str, Any]:
         "still": sorted(found.still),
         "orders": dict(found.orders),
         "own": dict(found.own),
-        "loss": found.loss,
+        "losses": list(found.losses),
         "until": found.until,
         "told": found.told,
         "leaving": [list(each) for each in found.leaving],
@@ -70,7 +70,7 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         {name: part(data["orders"], name, int) for name in values if part(data, "orders", dict)},
         tuple(map(left, part(data, "leaving", list))),
         {n: part(data["own"], n, torch.Tensor) for n in part(data, "own", dict) if n in values},
-        part(data, "loss", str) if data["loss"] in values else "",
+        tuple(n for n in texts(data, "losses") if n in values),
         part(data, "until", int),
         shown(part(data, "told", str)),
     )

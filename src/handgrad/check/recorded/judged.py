@@ -13,17 +13,20 @@ from handgrad.check.assess import assess
 from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
 from handgrad.check.recorded.choosing import settled
-from handgrad.check.recorded.forward import forward_trace, loss_of
+from handgrad.check.recorded.forward import forward_trace, losses_of
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.settle import NEAR, Settlement, distance
 from handgrad.check.recorded.telling import Told, text_of
+from handgrad.check.report import Verdict
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside
 from handgrad.errors import BadInput
 from handgrad.ir import Call, Expr, Line, Name, Static, names
 from handgrad.spell import spell
 from handgrad.trace import Trace
+
+MOST_LOSSES = 4  # of one recording by which it is judged
 
 
 def judged(recordings: list[Recording], text: str) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def judged(recordings: list[Recording], text: str) -> dict[str, Any]:
     errors: list[BadInput] = []
     for recording in recordings:
         try:
-            found.append(judged_one(recording, text))
+            found.append(judged_best(recording, text))
         except BadInput as error:
             errors.append(error)
         if found and not recording.told:
@@ -57,13 +60,38 @@ def judged(recordings: list[Recording], text: str) -> dict[str, Any]:
     return {"report": whole, "pictures": drawn}
 
 
-def judged_one(recording: Recording, text: str) -> dict[str, Any]:
-    """Judge one recording of a file.
+def judged_best(recording: Recording, text: str) -> dict[str, Any]:
+    """Judge one recording of a file, by that of its losses of which the fewest rows are wrong.
 
     Raises:
         BadInput: nothing in it is a gradient.
     """
-    trace = forward_trace(recording, loss_of(recording))
+    found: list[dict[str, Any]] = []
+    errors: list[BadInput] = []
+    for loss in losses_of(recording)[:MOST_LOSSES]:
+        try:
+            found.append(judged_one(recording, loss, text))
+        except BadInput as error:
+            errors.append(error)
+        if found and found[-1]["report"]["ok"]:
+            return found[-1]
+    if not found:
+        raise errors[0]
+    return min(found, key=wrong_in)
+
+
+def wrong_in(told: dict[str, Any]) -> int:
+    """Return how many rows are not right."""
+    return sum(not Verdict(row["verdict"]).good for row in told["report"]["rows"])
+
+
+def judged_one(recording: Recording, loss: str, text: str) -> dict[str, Any]:
+    """Judge one recording of a file by one loss.
+
+    Raises:
+        BadInput: nothing in it is a gradient.
+    """
+    trace = forward_trace(recording, loss)
     found = settled(trace, recording)
     lines = Lines(found)
     refuse_other_graph(recording, trace)

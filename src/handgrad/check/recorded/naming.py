@@ -11,7 +11,8 @@ FORMS = [
     re.compile(form)
     for form in (
         r"^dL_?d_?(.+)$",
-        r"^dloss_?d_?(.+)$",
+        r"^d_?(?:J|C|E|L|loss|cost|error)_*d_?(.+)$",
+        r"^d_?\w+?_+d_?(.+)$",
         r"^d_(.+)$",
         r"^grads?_(?:of_)?(.+)$",
         r"^(.+?)_?(?:grads?|gradients?|Grad)$",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import held, layer
-from handgrad.check.recorded.rounds import Rounds, loss_among
+from handgrad.check.recorded.rounds import Rounds, losses_among
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
@@ -71,7 +71,7 @@ class Recording:
         orders: when each was made or first seen.
         own: what the person's own graph has as gradients of the marked ones, as far as it tells.
         leaving: the values whose entries went where nothing is recorded: when, and at which line.
-        loss: the name of the loss of the first round, nothing where no line makes one.
+        losses: the names of the losses of the first round, none where no line makes one.
         until: when the loss of the next round was made, 0 where there is none.
         told: what was called on which inputs, where the file calls nothing itself.
     """
@@ -86,7 +86,7 @@ class Recording:
     orders: Mapping[str, int] = field(default_factory=dict[str, int])
     leaving: tuple[tuple[str, int, int], ...] = ()
     own: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
-    loss: str = ""
+    losses: tuple[str, ...] = ()
     until: int = 0
     told: str = ""
 
@@ -353,7 +353,7 @@ def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
         still = recorder.still if recorder.flowing else set[int]()
         program, by_name = Flat(recorder, last, False).program()
         called = {id(value): name for name, value in by_name.items()}
-        loss, until = loss_among(by_name.values(), recorder.labels)
+        losses, until = losses_among(by_name.values(), recorder.labels)
         found = Recording(
             program,
             {name: value.data for name, value in by_name.items()},
@@ -364,7 +364,7 @@ def recording(recorder: Whole) -> tuple[Recording, dict[str, Value]]:
             frozenset(n for n, v in by_name.items() if id(v) in still),
             {name: value.order for name, value in by_name.items()},
             tuple((called[id(v)], at, line) for v, at, line in recorder.leaving if id(v) in called),
-            loss="" if loss is None else called[id(loss)],
+            losses=tuple(called[id(loss)] for loss in losses),
             until=until,
         )
         return found, by_name

@@ -35,10 +35,12 @@ class Rounds:
         return False
 
 
-def loss_among(
+def losses_among(
     values: Iterable[Value], labels: Mapping[int, Mapping[Any, Any]]
-) -> tuple[Value | None, int]:
-    """Return the loss, and when that of the next round was made, 0 if there is none.
+) -> tuple[list[Value], int]:
+    """Return the losses, and when that of the next round was made, 0 if there is none.
+
+    What goes into another one is none of its own.
 
     Where nothing is called as a loss is, it is the last number that was made.
 
@@ -64,7 +66,27 @@ def loss_among(
             break
         found.append(value)
     named = [value for value in numbers if value.names or id(value) in labels]
-    return (found or named or numbers or [None])[-1], until
+    return own(found) or named[-1:] or numbers[-1:], until
+
+
+def own(losses: list[Value]) -> list[Value]:
+    """Return the losses that are no part of another one."""
+    return [
+        loss
+        for k, loss in enumerate(losses)
+        if not any(id(loss) in above(loss, other) for other in losses[k + 1 :])
+    ]
+
+
+def above(before: Value, value: Value) -> dict[int, Value]:
+    """Return what a value is made from, back to a value before."""
+    found, waiting = dict[int, Value](), [value]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found and each.order >= before.order:
+            found[id(each)] = each
+            waiting += values_in(each.args.values()) if each is not before else ()
+    return found
 
 
 def is_number(value: Value) -> bool:
@@ -80,12 +102,7 @@ def next_round(before: Value, value: Value, values: list[Value]) -> bool:
     It is no sum that goes on from that; or it is one, and is made of what lines below made in
     between that had never run before: an update of what both are made from.
     """
-    found, waiting = dict[int, Value](), [value]
-    while waiting:
-        each = waiting.pop()
-        if id(each) not in found and each.order >= before.order:
-            found[id(each)] = each
-            waiting += values_in(each.args.values()) if each is not before else ()
+    found = above(before, value)
     if id(before) not in found:
         return True
     known = {where(each) for each in values if each.order <= before.order}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -227,7 +228,7 @@ class Settling:
         """Settle every gradient."""
         for line in self.body:
             codes = wide_code(line.text, "<backward>")
-            with torch.no_grad():
+            with torch.no_grad(), in_double():
                 for scope in self.scopes:
                     exec(codes, scope)
             cuts = self.cuts_of(line)
@@ -251,8 +252,9 @@ class Settling:
         self.found.cuts[target] = frozenset({primal})
         self.taken.add(primal)
         for point, scope in zip(self.points, self.scopes, strict=True):
-            if scope[target].shape == point.cotangents[primal].shape:
-                scope[target] = point.cotangents[primal].clone()
+            if bare(scope[target]) == bare(point.cotangents[primal]):
+                given = point.cotangents[primal].clone()
+                scope[target] = given.reshape(scope[target].shape)
 
     def cuts_of(self, line: Line) -> frozenset[str]:
         """Return the forward values whose gradients a line's results are made from."""
@@ -270,6 +272,8 @@ class Settling:
             return None
         same = [n for n in self.by_shape.get(tuple(value.shape), ()) if n not in cuts]
         called = list(dict.fromkeys(self.called(labels)))
+        loose = [n for n in called if n not in same and bare(self.trace.grads[n]) == bare(value)]
+        same += [n for n in loose if n not in cuts]
         equal = [name for name in reversed(same) if self.as_it_ran(value, name)]
         tried = [*(n for n in called if n in equal), *(n for n in equal if n not in called)]
         tried += [n for n in [*called, *reversed(same)] if n not in tried and n in same]
@@ -305,7 +309,7 @@ class Settling:
 
     def by_name_alone(self, value: torch.Tensor, called: list[str], equal: list[str]) -> str | None:
         """Return what a value that is no such gradient is called as the gradient of."""
-        fitting = [n for n in called if self.trace.grads[n].shape == value.shape]
+        fitting = [n for n in called if bare(self.trace.grads[n]) == bare(value)]
         free = [n for n in fitting or called if n not in self.taken] or fitting or called
         best = [n for n in free if n in equal]
         if best:
@@ -336,12 +340,29 @@ class Settling:
             if not isinstance(value, torch.Tensor):
                 return False
             truth = point.expected(name, through)
-            if value.shape != truth.shape:
+            if bare(value) != bare(truth):
                 return False
+            value = value.reshape(truth.shape)
             size = float(truth.abs().max()) if truth.numel() else 0.0
             if not bool((value.double() - truth).abs().max() <= EXACT * size + 1e-300):
                 return False
         return True
+
+
+def bare(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return a tensor's shape without the axes of length 1."""
+    return tuple(size for size in tensor.shape if size != 1)
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Let what lines make of nothing, `torch.ones(5)`, be float64 too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def distance(one: torch.Tensor, two: torch.Tensor) -> float:

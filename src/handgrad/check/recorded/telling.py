@@ -105,9 +105,6 @@ class Told:
             return replace(row, name="d" + text_of(recording.labels[leaf], leaf))
         step = recording.steps[target]
         number = row.number or step.line
-        written = [line for line in step.calls if line <= len(self.source)]
-        if row.verdict.good and written and number == step.line:
-            number = written[0]
         note = self.out_of_sight(row, target)
         if note:
             row = replace(row, verdict=Verdict.UNCONFIRMED, note=note, diagnosis=None)
