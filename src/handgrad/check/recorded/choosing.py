@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
+from handgrad.check.recorded.naming import is_called_one
 from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.settle import Settlement, Settling
 from handgrad.check.reference import points
-from handgrad.ir import Line, names
+from handgrad.ir import Call, Line, names
 from handgrad.trace import Trace
 
 MOST_WAYS = 40  # other ways to settle that are tried where a gradient is wrong
 MOST_WRONG = 12  # gradients that are taken for none, one after the other
+MIXING = (
+    "matmul",
+    "mm",
+    "bmm",
+    "addmm",
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "einsum",
+    "embedding",
+)
 MANY = 400  # lines of a backward pass of which fewer ways are tried
 
 
@@ -35,6 +49,10 @@ def settled(trace: Trace, recording: Recording) -> Settlement:
     ways = Ways(settle, MOST_WAYS if len(body) < MANY else MOST_WAYS // 4)
     while ways.best.wrong and ways.improved():
         pass
+    if stray := strays(ways.best):
+        ways.take(stray)
+        while ways.improved():
+            pass
     return ways.best
 
 
@@ -71,6 +89,12 @@ class Ways:
             self.tried({**self.settling.forced, **more})
         return self.best.cost < before and self.left > 0
 
+    def take(self, more: Mapping[str, str | None]) -> None:
+        """Settle with some values forced, whatever comes of it."""
+        parts = self.best.parts
+        self.settling, self.best = self.settle({**self.settling.forced, **more})
+        self.best.parts = parts
+
     def without_wrong(self) -> None:
         """Take wrong gradients for none, one after the other: what is made good later is right."""
         other = self.best
@@ -96,6 +120,45 @@ class Ways:
         if better:
             self.settling, self.best = settling, found
         return found
+
+
+def strays(found: Settlement) -> dict[str, str | None]:
+    """Return what is called a gradient, leads to none and is none, with the leaf of its shape.
+
+    A wrong gradient must not vanish because its name says nothing: that leaf has no other one.
+    """
+    recording, trace = found.recording, found.trace
+    mixed = {
+        name
+        for line in trace.lines
+        if isinstance(line.expr, Call) and line.expr.op.name in MIXING
+        for name in above(trace, names(line.expr))
+    }
+    open_leaves = [n for n in trace.leaves if n in mixed and n not in found.covered]
+    leading, strays = found.leading, dict[str, str | None]()
+    for target in (t for line in found.body for t in line.targets):
+        labels = recording.labels[target]
+        if target in found.of or target in leading or not any(map(is_called_one, labels)):
+            continue
+        shape = recording.values[target].shape
+        fits = [n for n in open_leaves if recording.values[n].shape == shape]
+        if fits and recording.values[target].is_floating_point():
+            strays[target] = fits[0]
+            open_leaves.remove(fits[0])
+    return strays
+
+
+def above(trace: Trace, read: Iterable[str]) -> set[str]:
+    """Return names, and what they are made from by moving entries alone: `W.T` is of `W`."""
+    makers = {target: line for line in trace.lines for target in line.targets}
+    found, waiting = set[str](), [*read]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if name in makers and len({*names(makers[name].expr)}) == 1:
+                waiting += names(makers[name].expr)
+    return found
 
 
 def mere_parts(found: Settlement) -> dict[str, str]:
@@ -170,6 +233,54 @@ def others(settling: Settling, found: Settlement) -> Iterator[dict[str, str | No
         for target in together:
             for other in equals(settling, found, target):
                 yield {target: other}
+    yield from islice(unsettled(settling, found), MOST_WRONG)
+
+
+def unsettled(settling: Settling, found: Settlement) -> Iterator[dict[str, str | None]]:
+    """Yield what the values between right gradients and wrong ones may be the gradients of.
+
+    Those that one line makes in several turns are of what one forward line makes in its own,
+    first to last or last to first.
+    """
+    made = {target: line for line in found.body for target in line.targets}
+    steps, values = found.recording.steps, found.recording.values
+    between = between_of(found, made)
+    groups: dict[Any, list[str]] = {}
+    for name in made:
+        if name in between and found.recording.labels[name]:
+            groups.setdefault((steps[name], values[name].shape), []).append(name)
+    for (_, shape), together in sorted(groups.items(), key=lambda each: -len(each[1])):
+        for turns in forward_turns(settling, found, tuple(shape), len(together)):
+            yield dict(zip(together, reversed(turns), strict=True))
+            if len(turns) > 1:
+                yield dict(zip(together, turns, strict=True))
+
+
+def between_of(found: Settlement, made: Mapping[str, Line]) -> set[str]:
+    """Return the values without a meaning that wrong gradients are made of."""
+    waiting = [name for wrong in found.wrong for name in names(made[wrong].expr)]
+    seen = set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in made and name not in found.of and name not in seen:
+            seen.add(name)
+            waiting += names(made[name].expr)
+    return seen
+
+
+def forward_turns(
+    settling: Settling, found: Settlement, shape: tuple[int, ...], count: int
+) -> Iterator[list[str]]:
+    """Yield as many forward values of a shape as are asked for, of one line in its turns."""
+    steps = found.recording.steps
+    groups: dict[Any, list[str]] = {}
+    for name in settling.by_shape.get(shape, ()):
+        if name not in found.covered:
+            groups.setdefault(steps[name], []).append(name)
+    for each in reversed(groups.values()):
+        more, rest = divmod(len(each), count)
+        for k in reversed(range(more if not rest else 0)):
+            yield each[k::more]
 
 
 def renames(settling: Settling, found: Settlement, target: str) -> list[str]:

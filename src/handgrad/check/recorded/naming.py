@@ -7,6 +7,7 @@ import re
 from handgrad.check.recorded.recording import Label
 
 HOMES = re.compile(r"(?i)^(d_?params|derivs?|derivatives|deltas?|.*grad.*|nabla.*)$")
+GRADIENT = re.compile(r"^(d[A-Z_]\w*|(?i:grads?_\w+|\w*(grads?|gradients?|deltas?|errors?)_?\d*))$")
 FORMS = [
     re.compile(form)
     for form in (
@@ -38,6 +39,11 @@ def meant(label: Label) -> list[str]:
 def says_gradient(label: Label) -> bool:
     """Tell whether a label says that its value is a gradient, of whatever it may be."""
     return bool(HOMES.match(label.held) or HOMES.match(label.key))
+
+
+def is_called_one(label: Label) -> bool:
+    """Tell whether a label can be nothing but a gradient's: `dW`, `d_h`, `grad_x`, `W1_error`."""
+    return bool(GRADIENT.match(label.key) or HOMES.match(label.held))
 
 
 def calls_itself(label: Label) -> set[str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Label
 from handgrad.check.recorded.settle import Settlement
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
+from handgrad.ir import Line
+from handgrad.spell import spell
 
 WORD = re.compile(r"(?<![\w.'\"])[A-Za-z_]\w*")
 ORDER = [*Verdict]
+LONGEST = 60  # characters of a value that is told by what makes it
 WORST = (Verdict.WRONG, Verdict.SHAPE)
 
 
@@ -26,12 +29,14 @@ class Told:
         called: what each backward value is called in the statements that were judged.
         parts: and those that are gradients too, beside it.
         source: the lines of the file.
+        spelled: the unnamed values that are being spelled.
     """
 
     found: Settlement
     called: dict[str, str]
     parts: dict[str, str]
     source: list[str]
+    spelled: set[str] = field(default_factory=set[str])
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -159,7 +164,22 @@ class Told:
         labels = self.found.recording.labels.get(target, ())
         if target in self.found.of:
             return gradient_text(labels, word)
-        return labels[0].text if labels else word
+        return labels[0].text if labels else self.unnamed(word, target)
+
+    def unnamed(self, word: str, name: str) -> str:
+        """Return a forward value without a name as what makes it, `x @ W + b`, if that is short."""
+        line = self.makers.get(name)
+        if line is None or len(line.targets) > 1 or name in self.spelled:
+            return word
+        self.spelled.add(name)
+        text = WORD.sub(lambda found: self.word(found.group()), spell(line.expr))
+        self.spelled.discard(name)
+        return f"({text})" if len(text) <= LONGEST else word
+
+    @cached_property
+    def makers(self) -> dict[str, Line]:
+        """Return the forward lines by what they make."""
+        return {t: line for line in self.found.trace.lines for t in line.targets}
 
     def line_to_try(self, text: str, number: int) -> str:
         """Return a suggested line in names that mean the same where it stands, else nothing."""
