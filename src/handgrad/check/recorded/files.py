@@ -22,7 +22,6 @@ from handgrad.check.recorded.arrays import (
     uses_numpy,
 )
 from handgrad.check.recorded.driving import Call, calls
-from handgrad.check.recorded.forward import losses_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
 from handgrad.check.recorded.uncalled import pairs
 from handgrad.errors import BadInput
@@ -121,8 +120,10 @@ def own_gradients(found: Recording, values: Mapping[str, Value]) -> dict[str, to
 
     Of what was written in place since, and of a graph that was let go, it has none.
     """
+    if not found.losses:
+        return {}
     try:
-        loss = values[losses_of(found)[0]].tensor
+        loss = values[found.losses[0]].tensor
         names = sorted(found.marked)
         if not loss.requires_grad or not names:
             return {}

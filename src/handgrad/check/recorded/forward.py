@@ -17,20 +17,6 @@ from handgrad.trace import Trace
 from handgrad.trace.replay import gradients
 
 
-def losses_of(recording: Recording) -> tuple[str, ...]:
-    """Return the names of the losses.
-
-    Raises:
-        BadInput: no line makes a single number.
-    """
-    if not recording.losses:
-        raise BadInput(
-            "no line makes a loss: a tensor with one entry",
-            hint="name the file's forward pass: --forward FILE:FUNCTION",
-        )
-    return recording.losses
-
-
 def closure(program: Program, name: str) -> set[str]:
     """Return the names that a name is made from, itself too."""
     makers = {target: line for line in program.lines for target in line.targets}

@@ -13,9 +13,10 @@ from handgrad.check.assess import assess
 from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
 from handgrad.check.recorded.choosing import settled
-from handgrad.check.recorded.forward import forward_trace, losses_of
+from handgrad.check.recorded.forward import forward_trace
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
+from handgrad.check.recorded.seeds import seeded
 from handgrad.check.recorded.settle import NEAR, Settlement, distance
 from handgrad.check.recorded.telling import Told, text_of
 from handgrad.check.report import Verdict
@@ -68,16 +69,34 @@ def judged_best(recording: Recording, text: str) -> dict[str, Any]:
     """
     found: list[dict[str, Any]] = []
     errors: list[BadInput] = []
-    for loss in losses_of(recording)[:MOST_LOSSES]:
+    for loss in recording.losses[:MOST_LOSSES]:
         try:
             found.append(judged_one(recording, loss, text))
         except BadInput as error:
             errors.append(error)
         if found and found[-1]["report"]["ok"]:
             return found[-1]
+    for other, told in seeded(recording):
+        try:
+            each = judged_one(other, other.losses[0], text)
+        except BadInput:
+            continue
+        each["report"]["told"] += [told]
+        if each["report"]["ok"]:
+            return each
+        if not recording.losses or not found:
+            found.append(each)
     if not found:
-        raise errors[0]
+        raise errors[0] if errors else no_loss()
     return min(found, key=wrong_in)
+
+
+def no_loss() -> BadInput:
+    """Say that nothing is a loss, and nothing stands for its gradient."""
+    return BadInput(
+        "no line makes a loss: a tensor with one entry",
+        hint="name the file's forward pass: --forward FILE:FUNCTION",
+    )
 
 
 def wrong_in(told: dict[str, Any]) -> int:

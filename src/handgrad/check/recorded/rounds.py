@@ -7,6 +7,7 @@ from typing import Any
 
 from handgrad.trace.values import Value, values_in
 
+DIFFERENCES = ("sub", "subtract", "rsub")
 LOSSES = ("loss", "l", "cost", "j", "error", "err", "objective", "nll", "mse", "ce", "energy")
 
 
@@ -27,7 +28,8 @@ class Rounds:
         """Tell whether a second round has begun among values of which some were seen before."""
         fresh, self.seen = values[self.seen :], len(values)
         for value in fresh:
-            if any(is_loss(name) for _, name, *_ in value.names) and is_number(value):
+            called = any(is_loss(name) for _, name, *_ in value.names) and is_number(value)
+            if called or is_difference(value):
                 before = self.last.get(where(value))
                 self.last[where(value)] = value
                 if before is not None and next_round(before, value, values):
@@ -66,7 +68,20 @@ def losses_among(
             break
         found.append(value)
     named = [value for value in numbers if value.names or id(value) in labels]
+    if not found:
+        until = again_at([value for value in every if is_difference(value)], every)
     return own(found) or named[-1:] or numbers[-1:], until
+
+
+def again_at(values: list[Value], every: list[Value]) -> int:
+    """Return when the first of some values is of another round, 0 if none is."""
+    last: dict[tuple[Any, ...], Value] = {}
+    for value in values:
+        before = last.get(where(value))
+        last[where(value)] = value
+        if before is not None and next_round(before, value, every):
+            return value.order
+    return 0
 
 
 def own(losses: list[Value]) -> list[Value]:
@@ -89,6 +104,26 @@ def above(before: Value, value: Value) -> dict[int, Value]:
     return found
 
 
+def is_difference(value: Value) -> bool:
+    """Tell whether a value is `y - out`: with it a backward pass without a loss begins."""
+    if value.op is None or value.op.name not in DIFFERENCES or not value.tensor.ndim:
+        return False
+    read = [*values_in(value.args.values())]
+    fixed = [each for each in read if is_outside(each)]
+    same = all(each.tensor.shape == value.tensor.shape for each in fixed)
+    return len(read) == 2 and len(fixed) == 1 and same
+
+
+def is_outside(value: Value) -> bool:
+    """Tell whether a value is from outside, or a part or a copy of what is."""
+    while value.op is not None:
+        read = [*values_in(value.args.values())]
+        if len(read) != 1:
+            return not read
+        value = read[0]
+    return True
+
+
 def is_number(value: Value) -> bool:
     """Tell whether a value is one float that something made."""
     tensor = value.tensor
@@ -99,11 +134,11 @@ def is_number(value: Value) -> bool:
 def next_round(before: Value, value: Value, values: list[Value]) -> bool:
     """Tell whether a loss is of another round than one before that was made at the same line.
 
-    It is no sum that goes on from that; or it is one, and is made of what lines below made in
-    between that had never run before: an update of what both are made from.
+    It is no sum that goes on from that; or it is one, or a difference, and is made of what lines
+    below made in between that had never run before: an update of what both are made from.
     """
     found = above(before, value)
-    if id(before) not in found:
+    if id(before) not in found and is_number(value):
         return True
     known = {where(each) for each in values if each.order <= before.order}
     new = (each for each in found.values() if each.op is not None and where(each) not in known)

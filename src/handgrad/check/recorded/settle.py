@@ -13,6 +13,7 @@ import torch
 from handgrad.check.recorded.forward import closure
 from handgrad.check.recorded.naming import HOMES, calls_itself, meant, nearness, says_gradient
 from handgrad.check.recorded.recording import Label, Recording
+from handgrad.check.recorded.updates import unnamed_gradients
 from handgrad.check.reference import Point
 from handgrad.check.runner import widened
 from handgrad.check.wide import wide_code
@@ -175,6 +176,7 @@ class Settling:
         self.last = self.last_of_labels()
         self.summands = self.summed_on()
         self.rebound = self.bound_again()
+        self.unnamed = unnamed_gradients(trace, recording, body)
         self.taken: set[str] = set()
 
     def scope_at(self, point: Point) -> dict[str, Any]:
@@ -268,6 +270,8 @@ class Settling:
         """Return what a value is the gradient of, None if it is none, or that is not known."""
         value = self.recording.values[target]
         labels = self.recording.labels[target]
+        if not labels and target in self.unnamed:
+            return self.unnamed[target]
         if not value.is_floating_point() or not labels or target in self.summands:
             return None
         same = [n for n in self.by_shape.get(tuple(value.shape), ()) if n not in cuts]

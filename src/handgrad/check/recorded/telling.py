@@ -54,7 +54,10 @@ class Told:
     def name(self, name: str) -> str:
         """Return what the person calls a gradient."""
         target = self.values.get(name, name)
-        return gradient_text(self.found.recording.labels.get(target, ()), target)
+        labels, primal = self.found.recording.labels, self.found.of.get(target, "")
+        if target in labels and not labels[target] and labels.get(primal):
+            return f"update of {labels[primal][0].text}"
+        return gradient_text(labels.get(target, ()), target)
 
     def report(self, report: Report) -> Report:
         """Return the rows under the person's names, one for each line and name."""
