@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.source import is_library, place_of
-from handgrad.trace.values import Value, values_in
+from handgrad.trace.values import Value, tensors_among, values_in
 
 DEEPEST = 4  # containers in each other that are looked into
 MOST = 5_000  # things that are looked at in one frame
@@ -160,6 +160,10 @@ class Whole(Recorder):
         if len(self.values) % EVERY == 0 and not self.apart and self.rounds.second(self.values):
             raise Over
 
+    def record(self, called: Called, result: Any, drew: bool = False) -> tuple[Value, ...]:
+        """Record a call that makes new tensors; what is made of numbers alone names its dtype."""
+        return super().record(with_dtype(called, result), result, drew)
+
     def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
         """Let the value that was recorded for a tensor of ours be the user's equal one."""
         super().adopt(mine, tensor)
@@ -240,6 +244,17 @@ def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | No
     named = path[0] if path else base.id
     text, line = ast.unparse(node), frame.f_lineno
     return Label(depth_of(frame), id(holder), named, str(key), text, line)
+
+
+def with_dtype(called: Called, result: Any) -> Called:
+    """Return a call that gives its dtype whatever torch's default is where it runs again."""
+    of_tensors = next(tensors_among(called.args, called.kwargs), None) is not None
+    if of_tensors or not isinstance(result, torch.Tensor):
+        return called
+    default = result.dtype is torch.float32 or not result.is_floating_point()
+    if default or called.kwargs.get("dtype") is not None:
+        return called
+    return replace(called, kwargs={**called.kwargs, "dtype": result.dtype})
 
 
 def reads_grad(func: Any) -> bool:
