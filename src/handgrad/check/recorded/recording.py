@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from handgrad.check.recorded.arrays import held, layer
+from handgrad.check.recorded.layer import held, layer
 from handgrad.check.recorded.rounds import Rounds, loss_among
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
