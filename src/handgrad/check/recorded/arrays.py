@@ -26,10 +26,12 @@ from handgrad.check.recorded.layer import (
     held,
     layer,
     note_leaving,
+    of_tensor,
+    taken,
 )
 from handgrad.errors import HandgradError
 
-NUMPY = "__handgrad_numpy__"
+NUMPY, TAKEN = "__handgrad_numpy__", "__handgrad_taken__"
 BUILT_IN = "__builtins__"
 
 
@@ -56,7 +58,15 @@ def is_numpy(name: str) -> bool:
 
 
 class Exchanged(ast.NodeTransformer):
-    """Read NumPy's names from its stand-in, each at its place in the text."""
+    """Read NumPy's names from its stand-in, and bind what a library gives as an array of ours."""
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        """Take up what is bound to a name."""
+        if isinstance(node.value, ast.Tuple):
+            node.value.elts = list(map(taken_up, node.value.elts))
+        else:
+            node.value = taken_up(node.value)
+        return node
 
     def visit_Import(self, node: ast.Import) -> Any:
         """Exchange `import numpy as np`."""
@@ -76,6 +86,14 @@ class Exchanged(ast.NodeTransformer):
         return [
             bound(a.asname or a.name, [*path, a.name], node) for a in node.names if a.name != "*"
         ]
+
+
+def taken_up(node: ast.expr) -> ast.expr:
+    """Return the expression that takes up what another gives."""
+    if not isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+        return node
+    call = ast.Call(ast.Name(TAKEN, ast.Load()), [node], [])
+    return ast.fix_missing_locations(ast.copy_location(call, node))
 
 
 class Beside(SourceFileLoader):
@@ -292,19 +310,21 @@ def wrapped(thing: Any) -> Any:
 def given(result: Any) -> Any:
     """Return what NumPy gave with its arrays as ours."""
     if isinstance(result, np.ndarray):
-        if result.dtype.kind not in "fiub":
-            return result
-        with torch._C.DisableTorchFunction():
-            tensor = torch.from_numpy(np.ascontiguousarray(result).reshape(result.shape).copy())
-        return layer().ndarray(tensor)
+        return of_tensor(result)
     if type(result) in (tuple, list):
         return type(result)(map(given, result))
     plain = isinstance(result, np.generic | int | float | str | bool | tuple | list)
     return result if plain else wrapped(result)
 
 
+def names_given() -> dict[str, Any]:
+    """Return what a file finds in place of its NumPy."""
+    as_numpy()
+    layer().ones(1)  # what it imports when first used is imported now, before all is recorded
+    return {NUMPY: stand_in(), TAKEN: taken}
+
+
 def stand_in() -> NumPy:
     """Return what the file's NumPy is exchanged for."""
     as_numpy()
-    layer().ones(1)  # what it imports when first used is imported now, before all is recorded
     return NumPy(np, layer())

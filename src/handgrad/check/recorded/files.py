@@ -15,11 +15,10 @@ import torch
 
 from handgrad.check.recorded.arrays import (
     BUILT_IN,
-    NUMPY,
     Exchanged,
     beside,
+    names_given,
     needs_layer,
-    stand_in,
     uses_numpy,
 )
 from handgrad.check.recorded.built_in import built_in
@@ -78,7 +77,7 @@ def record_file(path: Path, text: str) -> list[Recording]:
     tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
     code = compile(tree, str(path), "exec", dont_inherit=True)
     folder = path.resolve().parent
-    given = {NUMPY: stand_in(), BUILT_IN: built_in(folder)}
+    given = {**names_given(), BUILT_IN: built_in(folder)}
     with users_code(path), module_of(path) as scope, beside(folder, given):
         scope["__name__"] = "__main__"
         scope |= given if numpy else {BUILT_IN: given[BUILT_IN]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,27 @@ def held(thing: Any) -> Any:
     return found if known and isinstance(found, torch.Tensor) else thing
 
 
+def on_tensors(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a call on the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
+    name = getattr(func, "__name__", "")
+    args, kwargs = tuple(map(held, args)), {k: held(v) for k, v in kwargs.items()}
+    if name == "numpy" and isinstance(args[0], torch.Tensor):
+        return lambda t, **_: layer().ndarray(t), args, {}
+    if name == "from_numpy" and isinstance(args[0], torch.Tensor):
+        return torch.Tensor.view_as, (args[0], args[0]), {}
+    return func, args, kwargs
+
+
 def as_numpy() -> None:
     """Give torch's arrays what NumPy's have."""
     array = layer().ndarray
     if hasattr(array, "__round__"):
         return
+    module: Any = importlib.import_module("torch._numpy._ndarray")
+    plain_array = module.array
+    module.array = lambda obj, *args, **kwargs: plain_array(taken(obj), *args, **kwargs)
     plain_astype, read, write = array.astype, array.__getitem__, array.__setitem__
 
     def astype(self: Any, dtype: Any, *_: Any, **__: Any) -> Any:
@@ -42,8 +59,44 @@ def as_numpy() -> None:
     array.__format__ = lambda self, form: format(shown(self), form)
     array.__str__ = lambda self: str(shown(self))
     array.__repr__ = lambda self: repr(shown(self))
-    array.__array__ = as_array
+    array.__array__, array.__array_priority__ = as_array, 1000.0  # NumPy's own leave `@` to ours
     array.__class_getitem__ = classmethod(lambda cls, _: cls)  # `np.ndarray[Any, float]`
+
+
+@dataclass
+class TakenUp:
+    """Arrays of NumPy's own that a library gave, and ours in their place: for each always one."""
+
+    known: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict[int, tuple[Any, Any, Any]])
+
+    def one(self, real: np.ndarray[Any, Any]) -> Any:
+        """Return ours for an array of NumPy's own."""
+        found = self.known.get(id(real))
+        if found is None or not np.array_equal(found[1], real, equal_nan=real.dtype.kind == "f"):
+            found = real, real.copy(), of_tensor(real)
+            self.known[id(real)] = found
+        return found[2]
+
+
+TAKEN_UP = TakenUp()
+
+
+def taken(thing: Any) -> Any:
+    """Return what a library gave with its arrays as ours."""
+    if type(thing) is np.ndarray:
+        return TAKEN_UP.one(thing)
+    if type(thing) is tuple and any(type(part) is np.ndarray for part in thing):
+        return tuple(map(taken, thing))
+    return thing
+
+
+def of_tensor(real: np.ndarray[Any, Any]) -> Any:
+    """Return an array of ours with the entries of NumPy's own; one that is of no numbers as is."""
+    if real.dtype.kind not in "fiub" or real.dtype.itemsize > 8:
+        return real
+    native = np.array(real, dtype=real.dtype.newbyteorder("="), order="C")
+    with torch._C.DisableTorchFunction():
+        return layer().ndarray(torch.from_numpy(native))
 
 
 def as_array(array: Any, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
@@ -111,7 +164,8 @@ def is_mask(part: Any) -> bool:
 def full(shape: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:
     """Return an array of one number, or of rows that are all the same."""
     value = layer().array(fill_value, dtype=dtype)
-    return layer().broadcast_to(value, shape).copy()
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    return layer().broadcast_to(value, tuple(map(operator.index, sizes))).copy()
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from handgrad.check.recorded.layer import held, layer
+from handgrad.check.recorded.layer import held, on_tensors
 from handgrad.check.recorded.rounds import Rounds, loss_among
+from handgrad.check.recorded.showing import only_shows
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
@@ -112,17 +113,19 @@ class Whole(Recorder):
         self.leaving: list[tuple[Value, int, int]] = []  # into numbers, and into NumPy's own
 
     def note_read(self, called: Called) -> None:
-        """Note that a tensor's entries go where nothing is recorded; what prints uses none."""
+        """Note that a tensor's entries go where nothing is recorded; to show them uses none."""
         super().note_read(called)
         value = self.current.get(id(called.args[0]))
-        floats = value is not None and value.tensor.is_floating_point()
-        if value is not None and floats and called.name in LEAVING and not called.place.only_checks:
-            self.leaving.append((value, next(self.counter), called.frames[0].f_lineno))
+        if value is None or called.name not in LEAVING or not value.tensor.is_floating_point():
+            return
+        theirs = [f for f in called.frames if "-packages" not in f.f_code.co_filename]
+        if theirs and not called.place.only_checks and not only_shows(called):
+            self.leaving.append((value, next(self.counter), theirs[0].f_lineno))
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one call; what autograd gives is no line of the person's."""
         if self.numpy:
-            func, args, kwargs = arrays(func, args, kwargs)
+            func, args, kwargs = on_tensors(func, args, kwargs)
         if func is not torch.autograd.grad and not reads_grad(func):
             return super().observe(func, args, kwargs)
         with torch._C.DisableTorchFunction():
@@ -207,19 +210,6 @@ class Whole(Recorder):
                     if value is not None:
                         self.labels.setdefault(id(value), {})[label.home, label.key] = label
                 self.holders.append(thing)
-
-
-def arrays(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return a call on the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
-    name = getattr(func, "__name__", "")
-    args, kwargs = tuple(map(held, args)), {k: held(v) for k, v in kwargs.items()}
-    if name == "numpy" and isinstance(args[0], torch.Tensor):
-        return lambda t, **_: layer().ndarray(t), args, {}
-    if name == "from_numpy" and isinstance(args[0], torch.Tensor):
-        return torch.Tensor.view_as, (args[0], args[0]), {}
-    return func, args, kwargs
 
 
 def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | None:
