@@ -97,6 +97,12 @@ WAYS = {
     "shuffled in place": "order = np.arange(40)\nnp.random.shuffle(order)\nX = X[order % 4]\n"
     "y = y[order % 4]\nassert sorted(order.tolist()) == list(range(40)) != order.tolist()\n"
     + ROUND,
+    "isinstance of all else": "from typing import NamedTuple\nclass Pair(NamedTuple):\n"
+    "    a: int\n    b: int\nassert isinstance(Pair(1, 2), Pair) and isinstance(np.float32, type)\n"
+    "assert isinstance(1.0, np.float64 | float) and not isinstance(1, (str, np.integer))\n" + ROUND,
+    "errors": "try:\n    np.linalg.inv(np.zeros((2, 2)))\n    assert False\n"
+    "except np.linalg.LinAlgError:\n    pass\n" + ROUND,
+    "rows shuffled in place": "np.random.shuffle(X)\n" + ROUND,
     "types in signatures": "def f(a: np.ndarray, r: np.random.Generator | None = None):\n"
     "    return a\nX = f(X)\n" + ROUND,
     "saved": ROUND.replace("loss =", "np.save('p.npy', p)\nloss ="),
@@ -186,6 +192,12 @@ def test_what_a_library_computes_is_never_verified(elsewhere: Path):
     text += "p = X @ W\nq = lib.squared(W)\nloss = np.sum((p - y) ** 2) + np.sum(q)\n"
     found = verdicts(text + "dp = 2 * (p - y)\ndW = X.T @ dp\n", elsewhere)
     assert found["dW"] == "cannot confirm"
+
+
+def test_what_numpys_own_writes_is_never_verified(tmp_path: Path):
+    text = HEAD + "p = X @ W\nq = np.zeros((3, 2))\nnp.place(q, q == 0, W.ravel() ** 2)\n"
+    text += "loss = np.sum((p - y) ** 2) + np.sum(q)\ndp = 2 * (p - y)\ndW = X.T @ dp\n"
+    assert verdicts(text, tmp_path)["dW"] == "cannot confirm"
 
 
 def test_an_array_of_a_librarys_is_one_array(elsewhere: Path):

@@ -21,6 +21,7 @@ import torch
 
 from handgrad.check.recorded.layer import (
     FUNCTIONS,
+    TAKEN_UP,
     as_numpy,
     copied,
     held,
@@ -184,7 +185,7 @@ class NumPy:
         found = getattr(self._mine, name, None) if name != "random" else None
         if self._real is np:
             found = FUNCTIONS.get(name, found)
-        if found is None:
+        if found is None or (isinstance(real, type) and issubclass(real, Exception)):
             return wrapped(getattr(self._real, name))
         if type(found).__name__ == "module":
             return NumPy(real, found)
@@ -257,24 +258,24 @@ class Lent:
             return type(value)(map(self.plain, value))
         if isinstance(value, slice):
             return slice(*map(self.plain, (value.start, value.stop, value.step)))
-        known = bare(value)
-        return known[-1] if isinstance(known, tuple) else known
+        known = value if isinstance(value, tuple) else bare(value)
+        return known[-1] if isinstance(known, tuple) and known is not value else known
 
-    def take_back(self) -> None:
-        """Write what was written into a copy into the array itself."""
-        for array, copy in self.pairs.values():
-            if copied(array).tobytes() != copy.tobytes():
-                array.tensor.copy_(torch.from_numpy(copy))
+    def written(self) -> list[tuple[Any, np.ndarray[Any, Any]]]:
+        """Return the arrays whose copies were written into."""
+        return [(a, c) for a, c in self.pairs.values() if copied(a).tobytes() != c.tobytes()]
 
 
 def outside(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call what is NumPy's own; what gives nothing back lets no number out of what is followed."""
     lent = Lent()
     result = function(*map(lent.plain, args), **{k: lent.plain(v) for k, v in kwargs.items()})
-    if result is not None:
+    written = lent.written()
+    if result is not None or written:
         for array, _ in lent.pairs.values():
             note_leaving(array)
-    lent.take_back()
+    for array, copy in written:
+        array.tensor.copy_(torch.from_numpy(copy))
     same = (array for array, copy in lent.pairs.values() if copy is result)
     return next(same, None) or given(result)
 
@@ -285,7 +286,7 @@ def bare(thing: Any) -> Any:
         return thing._real
     if isinstance(thing, tuple):
         return tuple(map(bare, thing))
-    home = getattr(thing, "__module__", "") if isinstance(thing, type) else ""
+    home = str(thing.__module__) if isinstance(thing, type) else ""
     if home.startswith("torch._numpy"):
         return (thing, getattr(np, getattr(thing, "name", thing.__name__)))
     return np.dtype(thing.name) if type(thing).__name__ == "DType" else thing
@@ -319,6 +320,7 @@ def given(result: Any) -> Any:
 
 def names_given() -> dict[str, Any]:
     """Return what a file finds in place of its NumPy."""
+    TAKEN_UP.known.clear()
     as_numpy()
     layer().ones(1)  # what it imports when first used is imported now, before all is recorded
     return {NUMPY: stand_in(), TAKEN: taken}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from handgrad.check.recorded.arrays import bare, kinds_of
+from handgrad.check.recorded.arrays import Function, NumPy, bare, kinds_of
 
 
 def built_in(folder: Path) -> dict[str, Any]:
@@ -37,4 +37,5 @@ def built_in(folder: Path) -> dict[str, Any]:
 def is_a(thing: Any, kinds: Any) -> bool:
     """Tell whether something is of a kind; an array of ours is what NumPy would have there."""
     asked = bare(kinds)
-    return isinstance(bare(thing), asked) or any(issubclass(k, asked) for k in kinds_of(thing))
+    own = bare(thing) if isinstance(thing, NumPy | Function) else thing
+    return isinstance(own, asked) or any(issubclass(k, asked) for k in kinds_of(thing))

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -67,15 +68,21 @@ def as_numpy() -> None:
 class TakenUp:
     """Arrays of NumPy's own that a library gave, and ours in their place: for each always one."""
 
-    known: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict[int, tuple[Any, Any, Any]])
+    known: dict[int, tuple[Any, int, Any]] = field(default_factory=dict[int, tuple[Any, int, Any]])
 
     def one(self, real: np.ndarray[Any, Any]) -> Any:
         """Return ours for an array of NumPy's own."""
-        found = self.known.get(id(real))
-        if found is None or not np.array_equal(found[1], real, equal_nan=real.dtype.kind == "f"):
-            found = real, real.copy(), of_tensor(real)
-            self.known[id(real)] = found
+        if not of_numbers(real):
+            return real
+        found, entries = self.known.get(id(real)), crc32(np.ascontiguousarray(real).data)
+        if found is None or found[1] != entries:  # it was written into since
+            found = self.known[id(real)] = real, entries, of_tensor(real)
         return found[2]
+
+
+def of_numbers(real: np.ndarray[Any, Any]) -> bool:
+    """Tell whether torch has tensors of an array's kind."""
+    return real.dtype.kind in "fiub" and real.dtype.itemsize <= 8
 
 
 TAKEN_UP = TakenUp()
@@ -92,7 +99,7 @@ def taken(thing: Any) -> Any:
 
 def of_tensor(real: np.ndarray[Any, Any]) -> Any:
     """Return an array of ours with the entries of NumPy's own; one that is of no numbers as is."""
-    if real.dtype.kind not in "fiub" or real.dtype.itemsize > 8:
+    if not of_numbers(real):
         return real
     native = np.array(real, dtype=real.dtype.newbyteorder("="), order="C")
     with torch._C.DisableTorchFunction():
