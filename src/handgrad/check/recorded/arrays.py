@@ -7,10 +7,10 @@ that draws numbers, is NumPy's own, and what it gives is taken up as an array fr
 from __future__ import annotations
 
 import ast
-import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -19,12 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 
-NUMPY = "__handgrad_numpy__"
+from handgrad.check.recorded.layer import (
+    FUNCTIONS,
+    TAKEN_UP,
+    as_numpy,
+    copied,
+    held,
+    layer,
+    note_leaving,
+    of_tensor,
+    taken,
+)
+from handgrad.errors import HandgradError
 
-
-def layer() -> Any:
-    """Return torch's NumPy layer."""
-    return importlib.import_module("torch._numpy")
+NUMPY, TAKEN = "__handgrad_numpy__", "__handgrad_taken__"
+BUILT_IN = "__builtins__"
 
 
 def uses_numpy(tree: ast.Module) -> bool:
@@ -50,7 +59,15 @@ def is_numpy(name: str) -> bool:
 
 
 class Exchanged(ast.NodeTransformer):
-    """Read NumPy's names from its stand-in, each at its place in the text."""
+    """Read NumPy's names from its stand-in, and bind what a library gives as an array of ours."""
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        """Take up what is bound to a name."""
+        if isinstance(node.value, ast.Tuple):
+            node.value.elts = list(map(taken_up, node.value.elts))
+        else:
+            node.value = taken_up(node.value)
+        return node
 
     def visit_Import(self, node: ast.Import) -> Any:
         """Exchange `import numpy as np`."""
@@ -72,8 +89,24 @@ class Exchanged(ast.NodeTransformer):
         ]
 
 
+def taken_up(node: ast.expr) -> ast.expr:
+    """Return the expression that takes up what another gives."""
+    if not isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+        return node
+    call = ast.Call(ast.Name(TAKEN, ast.Load()), [node], [])
+    return ast.fix_missing_locations(ast.copy_location(call, node))
+
+
 class Beside(SourceFileLoader):
-    """Load a file that lies beside the person's own, its NumPy exchanged too."""
+    """Load a file that lies beside the person's own, its NumPy exchanged too.
+
+    Args:
+        names: what it finds without importing it.
+    """
+
+    def __init__(self, name: str, file: str, names: dict[str, Any]) -> None:
+        super().__init__(name, file)
+        self.names = names
 
     def get_code(self, fullname: str) -> CodeType:
         """Return the code of its text: what Python may have compiled before is another one."""
@@ -83,7 +116,7 @@ class Beside(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Run it."""
-        vars(module)[NUMPY] = stand_in()
+        vars(module).update(self.names)
         super().exec_module(module)
 
 
@@ -92,10 +125,11 @@ class Finder:
 
     Args:
         folder: where that lies.
+        names: what it finds without importing it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, names: dict[str, Any]) -> None:
+        self.folder, self.names = folder, names
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return how to load one, None for what lies elsewhere."""
@@ -105,14 +139,14 @@ class Finder:
             return None
         if "-packages" in file or not Path(file).is_relative_to(self.folder):
             return None
-        found.loader = Beside(name, file)
+        found.loader = Beside(name, file, self.names)
         return found
 
 
 @contextmanager
-def beside(folder: Path) -> Iterator[None]:
+def beside(folder: Path, names: dict[str, Any]) -> Iterator[None]:
     """Exchange NumPy in the modules that are imported from a folder too; forget them then."""
-    finder, before = Finder(folder), {*sys.modules}
+    finder, before = Finder(folder, names), {*sys.modules}
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -141,29 +175,34 @@ class NumPy:
     """
 
     def __init__(self, real: Any, mine: Any = None) -> None:
-        self.__real, self.__mine = real, mine
+        self._real, self._mine = real, mine
 
     def __getattr__(self, name: str) -> Any:
         """Return a part: torch's layer of it where there is one."""
-        real = getattr(self.__real, name, None)
-        if (
-            self.__mine is not None
-            and hasattr(self.__mine, name)
-            and name not in ("random", "dtype")
-        ):
-            found = getattr(self.__mine, name)
-            if type(found).__name__ == "module":
-                return NumPy(real, found)
-            return Function(real, found) if callable(real) and not isinstance(real, type) else found
-        return wrapped(getattr(self.__real, name))
+        if name in ("_real", "_mine"):
+            raise AttributeError(name)  # of one that is being copied
+        real = getattr(self._real, name, None)
+        found = getattr(self._mine, name, None) if name != "random" else None
+        if self._real is np:
+            found = FUNCTIONS.get(name, found)
+        if found is None or (isinstance(real, type) and issubclass(real, Exception)):
+            return wrapped(getattr(self._real, name))
+        if type(found).__name__ == "module":
+            return NumPy(real, found)
+        kind = isinstance(real, type) and name != "dtype"
+        return Function(real, found) if callable(real) and not kind else found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call what is NumPy's own."""
-        return given(self.__real(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()}))
+        return outside(self._real, args, kwargs)
 
     def __getitem__(self, key: Any) -> Any:
         """Read an item of what is NumPy's own, `np.r_`."""
-        return given(self.__real[plain(key)])
+        return outside(self._real.__getitem__, (key,), {})
+
+    def __or__(self, other: Any) -> Any:
+        """Return either of two types, `np.random.Generator | None`."""
+        return self._real | bare(other)
 
 
 class Function:
@@ -175,19 +214,23 @@ class Function:
     """
 
     def __init__(self, real: Any, mine: Any) -> None:
-        self.__real, self.__mine = real, mine
+        self._real, self._mine = real, mine
         self.__name__ = real.__name__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call torch's layer of it."""
         try:
-            return self.__mine(*args, **kwargs)
-        except NotImplementedError:
-            return NumPy(self.__real)(*args, **kwargs)
+            return self._mine(*args, **kwargs)
+        except HandgradError:
+            raise
+        except Exception:  # what is the person's own mistake NumPy tells better
+            return outside(self._real, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of NumPy's own."""
-        return wrapped(getattr(self.__real, name))
+        if name in ("_real", "_mine"):
+            raise AttributeError(name)
+        return wrapped(getattr(self._real, name))
 
     def at(self, array: Any, index: Any, value: Any) -> None:
         """Add entries at places of an array, as often as each is named."""
@@ -201,72 +244,89 @@ class Function:
         tensor.index_put_(indices, sign * values, accumulate=True)
 
 
-def as_numpy() -> None:
-    """Give torch's arrays what NumPy's have: formats, rounding, `astype(copy=False)`."""
-    array, plain_astype = layer().ndarray, layer().ndarray.astype
-    if hasattr(array, "__round__"):
-        return
+@dataclass
+class Lent:
+    """Arrays of ours that NumPy's own works on: each, and the copy that it gets."""
 
-    def astype(self: Any, dtype: Any, *_: Any, **__: Any) -> Any:
-        return plain_astype(self, dtype)
+    pairs: dict[int, tuple[Any, np.ndarray[Any, Any]]] = field(default_factory=dict)
 
-    array.astype = astype
-    array.__round__ = lambda self, digits=0: layer().round(self, digits)
-    array.__format__ = lambda self, form: format(shown(self), form)
-    array.__str__ = lambda self: str(shown(self))
-    array.__repr__ = lambda self: repr(shown(self))
+    def plain(self, value: Any) -> Any:
+        """Return a value with our arrays as NumPy's."""
+        if isinstance(value, layer().ndarray):
+            return self.pairs.setdefault(id(value), (value, copied(value)))[1]
+        if type(value) in (tuple, list):
+            return type(value)(map(self.plain, value))
+        if isinstance(value, slice):
+            return slice(*map(self.plain, (value.start, value.stop, value.step)))
+        known = value if isinstance(value, tuple) else bare(value)
+        return known[-1] if isinstance(known, tuple) and known is not value else known
+
+    def written(self) -> list[tuple[Any, np.ndarray[Any, Any]]]:
+        """Return the arrays whose copies were written into."""
+        return [(a, c) for a, c in self.pairs.values() if copied(a).tobytes() != c.tobytes()]
 
 
-def shown(array: Any) -> Any:
-    """Return an array as NumPy's own, to be printed: no number of it goes anywhere."""
-    with torch._C.DisableTorchFunction():
-        found = array.tensor.detach().cpu().numpy()
-    return found if found.ndim else found[()]
+def outside(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call what is NumPy's own; what gives nothing back lets no number out of what is followed."""
+    lent = Lent()
+    result = function(*map(lent.plain, args), **{k: lent.plain(v) for k, v in kwargs.items()})
+    written = lent.written()
+    if result is not None or written:
+        for array, _ in lent.pairs.values():
+            note_leaving(array)
+    for array, copy in written:
+        array.tensor.copy_(torch.from_numpy(copy))
+    same = (array for array, copy in lent.pairs.values() if copy is result)
+    return next(same, None) or given(result)
+
+
+def bare(thing: Any) -> Any:
+    """Return NumPy's own of what stands in for it; of a type both, NumPy's last."""
+    if isinstance(thing, NumPy | Function):
+        return thing._real
+    if isinstance(thing, tuple):
+        return tuple(map(bare, thing))
+    home = str(thing.__module__) if isinstance(thing, type) else ""
+    if home.startswith("torch._numpy"):
+        return (thing, getattr(np, getattr(thing, "name", thing.__name__)))
+    return np.dtype(thing.name) if type(thing).__name__ == "DType" else thing
+
+
+def kinds_of(thing: Any) -> tuple[type, ...]:
+    """Return what NumPy's own would be in place of an array of ours; nothing for all else."""
+    if not isinstance(thing, layer().ndarray):
+        return ()
+    return (np.ndarray,) if thing.ndim else (np.ndarray, getattr(np, thing.dtype.name))
 
 
 def wrapped(thing: Any) -> Any:
     """Return something of NumPy's own so that arrays go in and come out as ours."""
-    home = getattr(type(thing), "__module__", "") or ""
+    home = getattr(thing if isinstance(thing, type) else type(thing), "__module__", "") or ""
+    if isinstance(thing, type):
+        return NumPy(thing) if home.startswith("numpy.random") or thing is np.vectorize else thing
     own = is_numpy(home) or type(thing).__name__ == "module" or callable(thing)
-    return NumPy(thing) if own and not isinstance(thing, type) else thing
+    return NumPy(thing) if own else thing
 
 
 def given(result: Any) -> Any:
     """Return what NumPy gave with its arrays as ours."""
     if isinstance(result, np.ndarray):
-        if result.dtype.kind not in "fiub":
-            return result
-        with torch._C.DisableTorchFunction():
-            held = torch.from_numpy(np.ascontiguousarray(result).copy())
-        return layer().ndarray(held)
-    if isinstance(result, tuple | list):
-        return type(result)(map(given, result)) if type(result) in (tuple, list) else result
-    return (
-        wrapped(result) if not isinstance(result, np.generic | int | float | str | bool) else result
-    )
+        return of_tensor(result)
+    if type(result) in (tuple, list):
+        return type(result)(map(given, result))
+    plain = isinstance(result, np.generic | int | float | str | bool | tuple | list)
+    return result if plain else wrapped(result)
 
 
-def plain(value: Any) -> Any:
-    """Return a value with our arrays as NumPy's."""
-    if isinstance(value, layer().ndarray):
-        entries = value.tensor.tolist()  # which is recorded: here they leave what is followed
-        return np.array(entries, dtype=value.dtype.name).reshape(value.shape)
-    if isinstance(value, tuple | list) and type(value) in (tuple, list):
-        return type(value)(map(plain, value))
-    if isinstance(value, slice):
-        return slice(plain(value.start), plain(value.stop), plain(value.step))
-    return value
+def names_given() -> dict[str, Any]:
+    """Return what a file finds in place of its NumPy."""
+    TAKEN_UP.known.clear()
+    as_numpy()
+    layer().ones(1)  # what it imports when first used is imported now, before all is recorded
+    return {NUMPY: stand_in(), TAKEN: taken}
 
 
 def stand_in() -> NumPy:
     """Return what the file's NumPy is exchanged for."""
     as_numpy()
-    layer().ones(1)  # what it imports when first used is imported now, before all is recorded
     return NumPy(np, layer())
-
-
-def held(thing: Any) -> Any:
-    """Return the tensor that an array of ours holds; anything else as it is."""
-    found = getattr(thing, "tensor", None)
-    known = type(thing).__module__.startswith("torch._numpy")
-    return found if known and isinstance(found, torch.Tensor) else thing

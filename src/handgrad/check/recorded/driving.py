@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from handgrad.check.recorded.arrays import held, layer
+from handgrad.check.recorded.layer import held, layer
 from handgrad.check.recorded.naming import says_word
 from handgrad.check.recorded.signatures import Choice, Signature, text_of
 from handgrad.check.recorded.uncalled import Pair

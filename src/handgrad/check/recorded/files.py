@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.arrays import (
-    NUMPY,
+    BUILT_IN,
     Exchanged,
     beside,
+    names_given,
     needs_layer,
-    stand_in,
     uses_numpy,
 )
+from handgrad.check.recorded.built_in import built_in
 from handgrad.check.recorded.driving import Call, calls
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
 from handgrad.check.recorded.uncalled import pairs
@@ -74,9 +75,11 @@ def record_file(path: Path, text: str) -> list[Recording]:
     numpy = needs_layer(tree, path.resolve().parent)
     tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
     code = compile(tree, str(path), "exec", dont_inherit=True)
-    with users_code(path), module_of(path) as scope, beside(path.resolve().parent):
+    folder = path.resolve().parent
+    given = {**names_given(), BUILT_IN: built_in(folder)}
+    with users_code(path), module_of(path) as scope, beside(folder, given):
         scope["__name__"] = "__main__"
-        scope |= {NUMPY: stand_in()} if numpy else {}
+        scope |= given if numpy else {BUILT_IN: given[BUILT_IN]}
         state = torch.get_rng_state()
         recorder = Whole(numpy)
         try:

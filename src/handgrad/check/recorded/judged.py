@@ -13,6 +13,7 @@ from handgrad.check.assess import assess
 from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
 from handgrad.check.recorded.choosing import settled
+from handgrad.check.recorded.files import is_numpy_alone
 from handgrad.check.recorded.forward import forward_trace
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
@@ -112,7 +113,7 @@ def judged_one(recording: Recording, loss: str, text: str) -> dict[str, Any]:
     """
     trace = forward_trace(recording, loss)
     found = settled(trace, recording)
-    lines = Lines(found)
+    lines = Lines(found, is_numpy_alone(text))
     refuse_other_graph(recording, trace)
     if asks_autograd(recording, trace):
         raise BadInput("a line asks autograd", hint="write the gradient by hand")
@@ -162,6 +163,10 @@ class Lines:
 
     A part that has no name and is read once stands in the line that reads it.
 
+    Args:
+        found: the recording.
+        any_dtype: a gradient may be wider than its primal, as NumPy makes it of mixed arrays.
+
     Attributes:
         trace: the forward pass, each further gradient of one value under an alias.
         body: the statements.
@@ -169,8 +174,8 @@ class Lines:
         called: for each value, what it is called here.
     """
 
-    def __init__(self, found: Settlement) -> None:
-        self.found = found
+    def __init__(self, found: Settlement, any_dtype: bool) -> None:
+        self.found, self.any_dtype = found, any_dtype
         self.called: dict[str, str] = {}
         aliases: dict[str, str] = {}
         taken = {*found.trace.values}
@@ -213,13 +218,30 @@ class Lines:
                 inlined[target] = expr
                 continue
             made.append(self.statement(line, expr))
+            made += [self.cast(each) for each in line.targets if self.widened(each)]
             made += [self.copied(each) for each in line.targets if each in self.parts]
         return made
 
+    def widened(self, target: str) -> bool:
+        """Tell whether a gradient is of another dtype than its primal, and may be."""
+        values, primal = self.found.recording.values, self.found.of.get(target)
+        return (
+            self.any_dtype and primal is not None and values[target].dtype != values[primal].dtype
+        )
+
+    def cast(self, target: str) -> Statement:
+        """Return the statement that gives a gradient the dtype of its primal."""
+        dtype = self.found.recording.values[self.found.of[target]].dtype
+        return self.renamed_as(target, self.called[target], f".to({dtype})")
+
     def copied(self, target: str) -> Statement:
         """Return the statement that gives a part the name of the gradient that it is."""
-        name, own = self.parts[target], self.called[target]
-        text = f"{name} = {own}"
+        return self.renamed_as(target, self.parts[target])
+
+    def renamed_as(self, target: str, name: str, cast: str = "") -> Statement:
+        """Return the statement that gives a value another name, or dtype."""
+        own = self.called[target]
+        text = f"{name} = {own}{cast}"
         number = self.found.recording.steps[target].line
         code = compile(text, "<backward>", "exec")
         return Statement(text, number, frozenset({own}), frozenset({name}), code)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
 import torch
 
-from handgrad.check.recorded.arrays import held, layer
+from handgrad.check.recorded.layer import held, on_tensors
 from handgrad.check.recorded.rounds import Rounds, losses_among
+from handgrad.check.recorded.showing import only_shows
 from handgrad.ir import Program
 from handgrad.trace.calls import Called
 from handgrad.trace.program import Assembly
 from handgrad.trace.recorder import Recorder
 from handgrad.trace.source import is_library, place_of
-from handgrad.trace.values import Value, values_in
+from handgrad.trace.values import Value, tensors_among, values_in
 
 DEEPEST = 4  # containers in each other that are looked into
 MOST = 5_000  # things that are looked at in one frame
@@ -112,17 +113,19 @@ class Whole(Recorder):
         self.leaving: list[tuple[Value, int, int]] = []  # into numbers, and into NumPy's own
 
     def note_read(self, called: Called) -> None:
-        """Note that a tensor's entries go where nothing is recorded; what prints uses none."""
+        """Note that a tensor's entries go where nothing is recorded; to show them uses none."""
         super().note_read(called)
         value = self.current.get(id(called.args[0]))
-        floats = value is not None and value.tensor.is_floating_point()
-        if value is not None and floats and called.name in LEAVING and not called.place.only_checks:
-            self.leaving.append((value, next(self.counter), called.frames[0].f_lineno))
+        if value is None or called.name not in LEAVING or not value.tensor.is_floating_point():
+            return
+        theirs = [f for f in called.frames if "-packages" not in f.f_code.co_filename]
+        if theirs and not called.place.only_checks and not only_shows(called):
+            self.leaving.append((value, next(self.counter), theirs[0].f_lineno))
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one call; what autograd gives is no line of the person's."""
         if self.numpy:
-            func, args, kwargs = arrays(func, args, kwargs)
+            func, args, kwargs = on_tensors(func, args, kwargs)
         if func is not torch.autograd.grad and not reads_grad(func):
             return super().observe(func, args, kwargs)
         with torch._C.DisableTorchFunction():
@@ -159,6 +162,10 @@ class Whole(Recorder):
         super().keep(value)
         if len(self.values) % EVERY == 0 and not self.apart and self.rounds.second(self.values):
             raise Over
+
+    def record(self, called: Called, result: Any, drew: bool = False) -> tuple[Value, ...]:
+        """Record a call that makes new tensors; what is made of numbers alone names its dtype."""
+        return super().record(with_dtype(called, result), result, drew)
 
     def adopt(self, mine: torch.Tensor, tensor: torch.Tensor) -> None:
         """Let the value that was recorded for a tensor of ours be the user's equal one."""
@@ -205,19 +212,6 @@ class Whole(Recorder):
                 self.holders.append(thing)
 
 
-def arrays(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return a call on the tensors that arrays hold; `t.numpy()` gives an array that holds `t`."""
-    name = getattr(func, "__name__", "")
-    args, kwargs = tuple(map(held, args)), {k: held(v) for k, v in kwargs.items()}
-    if name == "numpy" and isinstance(args[0], torch.Tensor):
-        return lambda t, **_: layer().ndarray(t), args, {}
-    if name == "from_numpy" and isinstance(args[0], torch.Tensor):
-        return torch.Tensor.view_as, (args[0], args[0]), {}
-    return func, args, kwargs
-
-
 def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | None:
     """Return what a part of a container is called where it is read, None where it has no name."""
     known = {**frame.f_globals, **frame.f_locals}
@@ -240,6 +234,17 @@ def read_as(node: ast.Subscript | ast.Attribute, frame: FrameType) -> Label | No
     named = path[0] if path else base.id
     text, line = ast.unparse(node), frame.f_lineno
     return Label(depth_of(frame), id(holder), named, str(key), text, line)
+
+
+def with_dtype(called: Called, result: Any) -> Called:
+    """Return a call that gives its dtype whatever torch's default is where it runs again."""
+    of_tensors = next(tensors_among(called.args, called.kwargs), None) is not None
+    if of_tensors or not isinstance(result, torch.Tensor):
+        return called
+    default = result.dtype is torch.float32 or not result.is_floating_point()
+    if default or called.kwargs.get("dtype") is not None:
+        return called
+    return replace(called, kwargs={**called.kwargs, "dtype": result.dtype})
 
 
 def reads_grad(func: Any) -> bool:
