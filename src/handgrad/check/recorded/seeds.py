@@ -28,15 +28,23 @@ MOST_OUTPUTS = 3  # and what of
 LOSS = "stands_for_loss"
 
 
-def seeded(recording: Recording) -> Iterator[tuple[Recording, str]]:
-    """Yield recordings whose loss starts from a cotangent in them, with what is taken for what."""
+def comes_late(recording: Recording) -> bool:
+    """Tell whether the loss is of another forward pass: gradients went into what it is made of."""
+    loss = recording.losses[0] if recording.losses else ""
+    above = closure(recording.program, loss) if loss else set[str]()
+    return any(is_called_one(label) for n in above if n != loss for label in recording.labels[n])
+
+
+def seeded(recording: Recording) -> Iterator[tuple[Recording, str, str]]:
+    """Yield recordings whose loss starts from a cotangent in them, that, and what it stands for."""
     tried = 0
     for line in recording.program.lines:
         outputs = list(outputs_of(recording, line))
         if outputs and recording.values[line.target].ndim:
             tried += 1
             for output in outputs:
-                yield started(recording, line, output), told(recording, line.target, output)
+                words = told(recording, line.target, output)
+                yield started(recording, line, output), line.target, words
         if tried == MOST_SEEDS:
             return
 

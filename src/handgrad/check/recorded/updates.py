@@ -13,10 +13,10 @@ SCALING = {"mul", "div", "neg", "multiply", "divide", "expand", "clone", "to", "
 
 
 def unnamed_gradients(trace: Trace, recording: Recording, body: list[Line]) -> dict[str, str]:
-    """Return the values without a name that leaves are moved by, with the leaf of each."""
+    """Return the values without a name that parameters are moved by, with that of each."""
     makers = {target: line for line in body for target in line.targets}
     homes = {
-        (label.home, label.key): leaf for leaf in trace.leaves for label in recording.labels[leaf]
+        (label.home, label.key): name for name in trace.grads for label in recording.labels[name]
     }
     found: dict[str, str] = {}
     for line in body:
