@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import torch
 
@@ -70,3 +71,72 @@ def test_a_name_of_what_vmap_made_is_known_to_lines():
 
     report = hg.check(hg.trace(forward, double(3, 2)), "du = 2 * u\ndx = du * torch.cos(x) + 1")
     assert verdicts(report) == {"du": "correct", "dx": "correct"}
+
+
+def squares(x, w, y):
+    p = x @ w
+    loss = ((p - y) ** 2).mean()
+    return loss
+
+
+SQUARES = "dp = 2 * (p - y) / p.numel()\ndw = x.T @ dp\ndx = dp @ w.T\n"
+
+
+def squares_backward(x, w, y, p):
+    dp = 2 * (p - y) / p.numel()
+    dw = x.T @ dp
+    return {"dp": dp, "dw": dw, "dx": dp @ w.T, "dy": -dp}
+
+
+def test_a_line_that_reads_a_gradient_beside_it_is_right(tmp_path: Path):
+    trace = hg.trace(squares, double(5, 3), double(3, 2, seed=1), double(5, 2, seed=2))
+    file = tmp_path / "backward.py"
+    file.write_text(SQUARES + "dy = -dp\n")
+    for backward in (SQUARES + "dy = -dp", file, squares_backward):
+        report = hg.check(trace, backward)
+        assert {n: v for n, v in verdicts(report).items() if v != "correct"} == {}
+        assert list(verdicts(report)) == ["dp", "dw", "dx", "dy"]
+
+
+def test_a_line_that_reads_a_gradient_beside_it_and_is_wrong_is_told():
+    trace = hg.trace(squares, double(5, 3), double(3, 2, seed=1), double(5, 2, seed=2))
+    found = verdicts(hg.check(trace, SQUARES + "dy = -2 * dp"))
+    assert found == {"dp": "correct", "dw": "correct", "dx": "correct", "dy": "wrong"}
+
+
+def test_batch_norm_that_reads_the_sums_of_its_scale_and_shift_is_right():
+    def forward(x, g, b, t):
+        mu = x.mean(0)
+        v = ((x - mu) ** 2).mean(0)
+        rstd = (v + 1e-5) ** -0.5
+        xh = (x - mu) * rstd
+        y = xh * g + b
+        loss = ((y - t) ** 2).mean()
+        return loss
+
+    args = double(6, 4), double(4, seed=1), double(4, seed=2), double(6, 4, seed=3)
+    text = "dy = 2 * (y - t) / y.numel()\ndb = dy.sum(0)\ndg = (dy * xh).sum(0)\n"
+    text += "dx = g * rstd / 6 * (6 * dy - db - xh * dg)"
+    assert hg.check(hg.trace(forward, *args, wrt=["x", "g", "b"]), text).ok
+
+
+def test_a_gradient_that_is_read_and_written_nowhere_is_given():
+    def forward(x, b, c):
+        h = x + b
+        loss = (h.sin() * c).sum()
+        return loss
+
+    trace = hg.trace(forward, double(5, 3), double(3, seed=1), double(5, 3, seed=2), wrt=["x", "b"])
+    report = hg.check(trace, "dx = h.cos() * c * dloss\ndb = dx.sum(0)")
+    assert report.ok
+    assert report.supplied == ("dloss",)
+
+
+def test_what_is_simplified_reads_gradients_beside_and_is_right():
+    def forward(x, b, c):
+        h = x + b
+        loss = (h.sin() * c).sum()
+        return loss
+
+    trace = hg.trace(forward, double(5, 3), double(3, seed=1), double(5, 3, seed=2))
+    assert hg.check(trace, hg.simplify(hg.derive(trace)).source).ok

@@ -15,6 +15,7 @@ import torch
 from handgrad.check.assess import assess
 from handgrad.check.compare import check_tensors
 from handgrad.check.judge import Judge
+from handgrad.check.recorded.given import settled_report
 from handgrad.check.report import Report
 from handgrad.check.statements import Statement, of_nodes, statements
 from handgrad.errors import BadInput, must_be
@@ -98,16 +99,22 @@ def check_text(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Report:
     """Judge source text; a function `backward` in it stands for its body."""
-    return reported(text_judge(trace, text, file, environment))
+    body, scope = text_parts(trace, text, file)
+    return judged(trace, body, {**scope, **(environment or {})})
 
 
 def text_judge(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Judge:
     """Return what judges source text."""
-    body, in_function = text_body(trace, text, file)
-    scope = file_scope(text, file) if in_function else {}
+    body, scope = text_parts(trace, text, file)
     return Judge(trace, body, {**scope, **(environment or {})})
+
+
+def text_parts(trace: Trace, text: str, file: str) -> tuple[tuple[Statement, ...], dict[str, Any]]:
+    """Return the statements of source text, and the names around them if they are a function's."""
+    body, in_function = text_body(trace, text, file)
+    return body, file_scope(text, file) if in_function else {}
 
 
 def text_body(trace: Trace, text: str, file: str) -> tuple[tuple[Statement, ...], bool]:
@@ -199,9 +206,20 @@ def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
 
 
 def judged(trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]) -> Report:
-    """Judge statements."""
+    """Judge statements by their lines; as they run whole, where that says more.
+
+    Raises:
+        BadInput: no statement writes a gradient.
+    """
     with one_thread():
-        return reported(Judge(trace, body, environment))
+        try:
+            lines = reported(Judge(trace, body, environment))
+        except BadInput:
+            found = settled_report(trace, body, environment, None)
+            if found is None:
+                raise
+            return found
+        return settled_report(trace, body, environment, lines) or lines
 
 
 def reported(judge: Judge) -> Report:
