@@ -9,6 +9,7 @@ import torch
 
 import handgrad as hg
 from agree import double
+from handgrad.check.report import Verdict
 
 
 class Sign(torch.autograd.Function):
@@ -140,3 +141,21 @@ def test_what_is_simplified_reads_gradients_beside_and_is_right():
 
     trace = hg.trace(forward, double(5, 3), double(3, seed=1), double(5, 3, seed=2))
     assert hg.check(trace, hg.simplify(hg.derive(trace)).source).ok
+
+
+def test_a_number_that_the_forward_pass_took_is_no_mistake_of_a_derived_line():
+    def forward(w):
+        h = w * w.sum().item()
+        loss = h.abs().sum()
+        return loss
+
+    for dtype in (torch.float32, torch.float64):
+        trace = hg.trace(forward, double(3, 4).to(dtype))
+        source = hg.derive(trace).source
+        dh, dw = hg.check(trace, source).rows
+        assert dh.verdict is Verdict.CORRECT
+        assert dw.verdict is Verdict.UNCONFIRMED
+        assert "a number is taken at line" in dw.note
+        assert ".item()" in dw.note
+        wrong = source.replace("dw =", "dw = 2 *")
+        assert verdicts(hg.check(trace, wrong))["dw"] == "wrong"
