@@ -89,6 +89,15 @@ def test_two_files(net: Path, capsys: pytest.CaptureFixture[str]):
     assert check() == 2
 
 
+def test_a_backward_file_that_handgrad_wrote(net: Path, capsys: pytest.CaptureFixture[str]):
+    Path("forward.py").write_text(FORWARD)
+    assert main(["derive", "forward.py", "--output", "written.py"]) == 0
+    assert "= saved" in Path("written.py").read_text()
+    capsys.readouterr()
+    assert check("--forward", "forward.py", "--backward", "written.py") == 0
+    assert main(["check", "--forward", "forward.py", "--backward", "written.py"]) == 0
+
+
 def test_a_function_as_the_forward_pass(net: Path, capsys: pytest.CaptureFixture[str]):
     net.write_text(
         "import torch\nx = torch.ones(3, 2)\n"
