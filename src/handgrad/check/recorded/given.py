@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from handgrad.check.drawn import pictures
 from handgrad.check.recorded.files import is_straight
 from handgrad.check.recorded.judged import report_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
@@ -52,6 +53,26 @@ def settled_report(
     if whole.ok or not is_straight(text) or lines is None or bad(whole) < bad(lines):
         return whole
     return lines
+
+
+def judged_given(
+    trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return what statements came to as they were recorded as plain data, None if they cannot be.
+
+    Args:
+        trace: the forward pass.
+        body: the statements of the backward pass.
+        environment: other names that they may read.
+    """
+    try:
+        text = written(body)
+        found = record_given(trace, body, environment, text)
+        report, told, judge = report_of(trace, found, text)
+    except (HandgradError, SyntaxError):
+        return None
+    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
+    return {"report": told.report(report).to_dict(), "pictures": drawn}
 
 
 def bad(report: Report) -> tuple[int, int]:
