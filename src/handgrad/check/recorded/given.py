@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from handgrad.check.drawn import pictures
+from handgrad.check.judge import Judge
 from handgrad.check.recorded.files import is_straight
 from handgrad.check.recorded.judged import report_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
+from handgrad.check.recorded.settle import Settlement
+from handgrad.check.recorded.telling import Told
 from handgrad.check.report import Report, Verdict
 from handgrad.check.statements import Statement
 from handgrad.errors import HandgradError
@@ -24,6 +27,7 @@ from handgrad.trace.replay import scope_of
 from handgrad.trace.ways import run_recorded
 
 WRONG = (Verdict.WRONG, Verdict.SHAPE, Verdict.UNCONFIRMED)
+MEMORY = {"alias", "stale"}
 numbers = count(1)
 
 
@@ -43,13 +47,12 @@ def settled_report(
     """
     if lines is not None and not any(row.verdict in WRONG for row in lines.rows):
         return lines
-    try:
-        text = written(body)
-        found = record_given(trace, body, environment, text)
-        report, told, _ = report_of(trace, found, text)
-        whole = told.report(report)
-    except (HandgradError, SyntaxError):
+    if lines is not None and by_memory(row.diagnosis.kind for row in lines.rows if row.diagnosis):
         return lines
+    made = recorded_report(trace, body, environment)
+    if made is None:
+        return lines
+    whole, text = made[0], written(body)
     if whole.ok or not is_straight(text) or lines is None or bad(whole) < bad(lines):
         return whole
     return lines
@@ -65,14 +68,47 @@ def judged_given(
         body: the statements of the backward pass.
         environment: other names that they may read.
     """
+    made = recorded_report(trace, body, environment)
+    if made is None:
+        return None
+    whole, report, told, judge = made
+    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
+    return {"report": whole.to_dict(), "pictures": drawn}
+
+
+def recorded_report(
+    trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]
+) -> tuple[Report, Report, Told, Judge] | None:
+    """Return what statements came to as they were recorded, None where that says nothing.
+
+    It says nothing where a gradient would have to be one of something else than its name says.
+    """
     try:
         text = written(body)
         found = record_given(trace, body, environment, text)
         report, told, judge = report_of(trace, found, text)
     except (HandgradError, SyntaxError):
         return None
-    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
-    return {"report": told.report(report).to_dict(), "pictures": drawn}
+    return (told.report(report), report, told, judge) if keeps_names(told.found) else None
+
+
+def keeps_names(found: Settlement) -> bool:
+    """Tell whether what is called `d` + a forward name for good is settled as its gradient."""
+    aliases = found.trace.aliases
+    last: dict[str, str] = {}
+    for line in found.body:
+        for target in line.targets:
+            for label in found.recording.labels[target]:
+                primal = aliases.get(label.key[1:], label.key[1:])
+                if not label.held and label.key[:1] == "d" and primal in found.trace.grads:
+                    last[primal] = target
+    settled = {**found.of, **found.parts}
+    return all(settled.get(target) == primal for primal, target in last.items())
+
+
+def by_memory(kinds: Iterable[str]) -> bool:
+    """Tell whether a mistake is one of order or memory, which straight lines do not show."""
+    return not MEMORY.isdisjoint(kinds)
 
 
 def bad(report: Report) -> tuple[int, int]:
