@@ -216,6 +216,40 @@ def test_a_hook_that_only_looks_is_none():
     assert "dx" in hg.derive(hg.trace(forward, double(3))).run()
 
 
+def squared(x):
+    return (x**2).sum()
+
+
+def test_a_hook_that_an_argument_has_before_tracing_is_refused_by_name():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    plain = hg.compile(squared, x.detach().clone().requires_grad_())  # kept, to be found again
+    assert plain.note is not None
+    x.register_hook(lambda dx: dx * 10)
+    for way in (hg.trace, hg.compile):
+        with pytest.raises(BadInput, match="a hook that x was given") as told:
+            way(squared, x)
+        assert ".remove()" in told.value.hint
+
+
+def test_a_hook_that_an_argument_has_and_only_looks_is_none():
+    seen = []
+    x = double(3).requires_grad_()
+    x.register_hook(seen.append)
+    assert "dx" in hg.derive(hg.trace(squared, x)).run()
+
+
+def test_a_post_accumulate_hook_of_an_argument_or_a_parameter_is_refused_by_name():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    x.register_post_accumulate_grad_hook(lambda x: x.grad.mul_(10))
+    layer = nn.Linear(2, 1)
+    layer.weight.register_post_accumulate_grad_hook(lambda w: w.grad.mul_(10))
+    net = nn.Sequential(layer, nn.Flatten(0), nn.Tanh())
+    with pytest.raises(BadInput, match="x has a post-accumulate hook"):
+        hg.compile(squared, x)
+    with pytest.raises(BadInput, match="0_weight has a post-accumulate hook"):
+        hg.trace(net, torch.randn(1, 2))
+
+
 def test_the_older_checkpoint_is_followed_too():
     def forward(x):
         k = checkpoint(torch.sin, x, use_reentrant=True)

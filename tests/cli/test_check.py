@@ -89,6 +89,32 @@ def test_two_files(net: Path, capsys: pytest.CaptureFixture[str]):
     assert check() == 2
 
 
+def test_a_backward_file_that_handgrad_wrote(net: Path, capsys: pytest.CaptureFixture[str]):
+    Path("forward.py").write_text(FORWARD)
+    assert main(["derive", "forward.py", "--output", "written.py"]) == 0
+    assert "= saved" in Path("written.py").read_text()
+    capsys.readouterr()
+    assert check("--forward", "forward.py", "--backward", "written.py") == 0
+    assert main(["check", "--forward", "forward.py", "--backward", "written.py"]) == 0
+
+
+def test_a_line_in_a_file_of_its_own_that_reads_a_gradient_beside_it(
+    net: Path, capsys: pytest.CaptureFixture[str]
+):
+    drawn = ", ".join(f"torch.randn({s}).requires_grad_()" for s in ("5, 3", "3, 2", "5, 2"))
+    text = f"import torch\ntorch.manual_seed(0)\nx, w, y = {drawn}\np = x @ w\n"
+    Path("forward.py").write_text(text + "loss = ((p - y) ** 2).mean()\n")
+    lines = "import torch\ndp = 2 * (p - y) / p.numel()\ndw = x.T @ dp\ndx = dp @ w.T\n"
+    Path("mine.py").write_text(lines + "dy = -dp\n")
+    for way in (check, lambda *args: main(["check", *args])):
+        assert way("--forward", "forward.py", "--backward", "mine.py") == 0
+        assert capsys.readouterr().out.endswith("4 of 4 right\n")
+    Path("mine.py").write_text(lines + "dy = -2 * dp\n")
+    for way in (check, lambda *args: main(["check", *args])):
+        assert way("--forward", "forward.py", "--backward", "mine.py") == 1
+        assert "wrong: dy (line 5)" in capsys.readouterr().out
+
+
 def test_a_function_as_the_forward_pass(net: Path, capsys: pytest.CaptureFixture[str]):
     net.write_text(
         "import torch\nx = torch.ones(3, 2)\n"

@@ -191,11 +191,23 @@ class Assessor:
         if local.right and local.lost:
             note = "no more than rounding at every point that was tried, so little is tested"
             return replace(row, verdict=Verdict.UNTESTED, note=note)
+        if not local.right and (why := self.with_a_number(given, truth)):
+            return replace(row, verdict=Verdict.UNCONFIRMED, note=why)
         if not local.right:
             guilty_row = self.at(row, guilty(self.judge, name, local.name))
             diagnosis = diagnose(self.judge, local, name)
             return replace(guilty_row, diagnosis=diagnosis, note="" if diagnosis else facts(local))
         return self.as_it_ran(row, name, given, truth, local)
+
+    def with_a_number(self, given: torch.Tensor, truth: torch.Tensor) -> str:
+        """Say that a line may hold a number that the forward pass took, nothing if it took none.
+
+        What is right as it ran is then no mistake: at other values that number is another one.
+        """
+        taken = next((note for note in self.judge.trace.notes if note.kind == "item"), None)
+        if taken is None or not self.verdict(given, truth)[0].good:
+            return ""
+        return f"right as it ran, and not at other values; a number is taken at {taken.text}"
 
     def by_value(self, row: Row, given: torch.Tensor, truth: torch.Tensor) -> Row:
         """Return the row of a gradient of a forward pass that is not finite anywhere."""

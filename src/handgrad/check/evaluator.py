@@ -95,7 +95,7 @@ class Evaluator:
         if kind == "tail":
             body = of_nodes(split(text, file)[1], text, file)
         elif kind == "function":
-            body = function_statements(text, file) or ()
+            body = function_statements(text, file, self.trace) or ()
             self.environment = {**file_scope(text, file), **self.environment}
         else:
             body = statements(text, file)

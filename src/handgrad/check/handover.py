@@ -25,7 +25,7 @@ from handgrad.threads import threads_for
 from handgrad.trace import Trace
 from handgrad.trace.foreign import foreign_call
 from handgrad.trace.replay import gradients, replay, same
-from handgrad.trace.values import Value
+from handgrad.trace.values import Note, Value
 
 MOST_LINES = 20_000
 MOST_NODES = 200_000
@@ -101,6 +101,7 @@ def trace_data(trace: Trace) -> dict[str, Any]:
         "upstream": trace.upstream,
         "given": trace.given,
         "aliases": dict(trace.aliases),
+        "items": [note.text for note in trace.notes if note.kind == "item"],
     }
 
 
@@ -130,6 +131,7 @@ def trace_of(data: Mapping[str, Any]) -> Trace:
         upstream=upstream,
         given=part(data, "given", bool),
         aliases=aliases,
+        notes=tuple(Note("item", None, text) for text in texts(data, "items")),
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handgrad.check.apart import Apart, Relayed, ask, environment_of
+from handgrad.check.apart import Apart, Relayed, ask, environment_of, imports_of
 from handgrad.check.byhand import remarked
 from handgrad.check.drawn import pictures
 from handgrad.check.failing import bug, out_of_memory, told
 from handgrad.check.handover import trace_of
 from handgrad.check.judge import Judge
 from handgrad.check.pack import BadTalk
+from handgrad.check.plain import BUILTINS
 from handgrad.check.recorded.files import is_numpy_alone, is_straight, record_file
+from handgrad.check.recorded.given import by_memory, judged_given, written
 from handgrad.check.recorded.handing import recording_of
 from handgrad.check.recorded.judged import judged
 from handgrad.check.recorded.witness import refuse_other
@@ -57,7 +60,7 @@ def judged_both(request: Mapping[str, Any], talk: Talk) -> dict[str, Any]:
     text = read_source(Path(request["target"]))
     compiled(Path(request["target"]), text)
     if request["forward"] is not None:
-        return found(judge_apart(request, talk))
+        return beside(judge_apart(request, talk))
     return better(
         is_straight(text),
         lambda: judged_whole(request, talk, text),
@@ -156,10 +159,35 @@ def result(target: str, forward: str | None) -> dict[str, Any]:
                 raise
             return None
 
-    def lines() -> Told:
-        return found(file_judge(target, forward))
+    if forward is not None:
+        return beside(file_judge(target, forward))
+    return better(is_straight(text), whole, lambda: found(file_judge(target)))
 
-    return lines() if forward is not None else better(is_straight(text), whole, lines)
+
+def beside(judge: Judge) -> Told:
+    """Return what a backward pass came to that has its forward pass elsewhere.
+
+    Raises:
+        HandgradError: it cannot be judged.
+    """
+    lines = partial(found, judge)
+    if judge.runner.apart(tuple(range(len(judge.body)))):
+        return lines()
+    inside = isinstance(judge.runner, Apart)
+    body = tuple(s for s in judge.body if not inside or not imports_of(s))
+    environment = judge.environment | ({"__builtins__": dict(BUILTINS)} if inside else {})
+    try:
+        told = lines()
+    except HandgradError as error:
+        told = judged_given(judge.trace, body, environment)
+        if told is None:
+            raise error
+        return told
+    kinds = (row["diagnosis"]["kind"] for row in told["report"]["rows"] if row["diagnosis"])
+    if told["report"]["ok"] or by_memory(kinds):
+        return told
+    whole = partial(judged_given, judge.trace, body, environment)
+    return better(is_straight(written(body)), whole, lambda: told)
 
 
 def found(judge: Judge) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from types import CodeType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from handgrad.check.wide import wide_code
 from handgrad.ir import Line
 from handgrad.trace import Trace
+from handgrad.trace.replay import scope_of
 
 CONSTANT = 1e-6  # of the largest entry: what differs less than that is all but equal
 
@@ -166,7 +166,7 @@ def point_at(
         shift: how far, in standard deviations of a leaf.
         factor: above 1, what the leaves are multiplied by, with random signs.
     """
-    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    scope = scope_of(trace.program)
     for name in (known.name for known in trace.program.inputs):
         scope[name] = widened(trace.values[name])
         if shift and name in trace.leaves:
@@ -189,5 +189,5 @@ def point_at(
         if isinstance(value, torch.Tensor) and value.is_floating_point()
     }
     cotangents[trace.output] = trace.upstream.double()
-    environment = {"torch": torch, "F": F, **trace.program.scalars, **values}
+    environment = {**scope_of(trace.program), **values}
     return Point(trace, environment, cotangents, dict(codes), readers_in(trace))

@@ -13,6 +13,7 @@ from handgrad.check.run import Run, run_once
 from handgrad.check.statements import Statement
 from handgrad.check.wide import wide_code
 from handgrad.trace import Trace
+from handgrad.trace.replay import scope_of
 
 Given = Mapping[str, torch.Tensor]
 
@@ -90,8 +91,7 @@ class Here:
 
     def first(self, missing: Given) -> Run:
         """Run the whole backward pass as it stands, in the user's own dtype."""
-        scope = {**self.environment, "torch": torch, "F": torch.nn.functional}
-        scope |= self.trace.program.scalars
+        scope = {**self.environment, **scope_of(self.trace.program)}
         scope |= {n: v.clone() for n, v in self.trace.values.items()}
         scope |= {other: scope[name] for other, name in self.trace.aliases.items()}
         scope["d" + self.trace.output] = self.trace.upstream.clone()

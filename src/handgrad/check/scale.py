@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from handgrad.check.wide import FINE, SHAKE, Shaking, jumps, shaken, wide_code
 from handgrad.derive import Backward, derive
@@ -15,6 +14,7 @@ from handgrad.errors import HandgradError
 from handgrad.ir import Call, Expr, children
 from handgrad.spell import spell
 from handgrad.trace import Trace
+from handgrad.trace.replay import scope_of
 
 ADDITIVE = ("add", "sub", "neg", "sum")
 DOUBLE = 1e-9  # of the summands' magnitude, in float64: what rounding may come to
@@ -34,8 +34,8 @@ def scales(trace: Trace) -> dict[str, float]:
         return found
     for name, size in unsteady(backward).items():
         found[name] = max(found[name], size)
-    values: dict[str, Any] = {**trace.values, **trace.program.scalars, **backward.run()}
-    values |= {"torch": torch, "F": F, "d" + trace.output: trace.upstream}
+    values = {**scope_of(trace.program), **trace.values, **backward.run()}
+    values["d" + trace.output] = trace.upstream
     with torch.no_grad():
         for each in backward.lines:
             if not each.primal:
@@ -70,7 +70,7 @@ def in_steps(backward: Backward, by: float) -> dict[str, torch.Tensor]:
     trace = backward.trace
     given = {**trace.values, "d" + trace.output: trace.upstream}
     wide = {n: v.double() if v.is_floating_point() else v for n, v in given.items()}
-    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    scope = scope_of(trace.program)
     scope |= {n: shaken(v, by) for n, v in wide.items()}
     found = {}
     with torch.no_grad(), Shaking(by):
@@ -137,7 +137,7 @@ def largest(value: torch.Tensor) -> float:
 
 def in_double(trace: Trace) -> Mapping[str, torch.Tensor]:
     """Return autograd's gradients with everything computed in float64."""
-    scope: dict[str, Any] = {"torch": torch, "F": F, **trace.program.scalars}
+    scope = scope_of(trace.program)
     for name in trace.program.inputs:
         value = trace.values[name.name]
         wide = value.double() if value.is_floating_point() else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from handgrad.check.assess import assess
 from handgrad.check.compare import check_tensors
 from handgrad.check.judge import Judge
+from handgrad.check.recorded.given import settled_report
 from handgrad.check.report import Report
 from handgrad.check.statements import Statement, of_nodes, statements
 from handgrad.errors import BadInput, must_be
@@ -98,33 +99,39 @@ def check_text(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Report:
     """Judge source text; a function `backward` in it stands for its body."""
-    return reported(text_judge(trace, text, file, environment))
+    body, scope = text_parts(trace, text, file)
+    return judged(trace, body, {**scope, **(environment or {})})
 
 
 def text_judge(
     trace: Trace, text: str, file: str, environment: Mapping[str, Any] | None = None
 ) -> Judge:
     """Return what judges source text."""
-    body, in_function = text_body(trace, text, file)
-    scope = file_scope(text, file) if in_function else {}
+    body, scope = text_parts(trace, text, file)
     return Judge(trace, body, {**scope, **(environment or {})})
+
+
+def text_parts(trace: Trace, text: str, file: str) -> tuple[tuple[Statement, ...], dict[str, Any]]:
+    """Return the statements of source text, and the names around them if they are a function's."""
+    body, in_function = text_body(trace, text, file)
+    return body, file_scope(text, file) if in_function else {}
 
 
 def text_body(trace: Trace, text: str, file: str) -> tuple[tuple[Statement, ...], bool]:
     """Return the statements of source text, and whether they are those of its `backward`."""
     body = statements(text, file)
-    inside = function_statements(text, file)
+    inside = function_statements(text, file, trace)
     if inside is not None and not any(writes_gradient(s, trace) for s in body):
         return inside, True
     return body, False
 
 
-def function_statements(text: str, file: str) -> tuple[Statement, ...] | None:
+def function_statements(text: str, file: str, trace: Trace) -> tuple[Statement, ...] | None:
     """Return the statements of the function `backward`, None where there is none."""
     tree = ast.parse(text, file) if compilable(text, file) else None
     assert tree is not None
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "backward"]
-    return without_return(functions[0].body, text, file) if functions else None
+    return function_lines(functions[0], text, file, trace) if functions else None
 
 
 def file_scope(text: str, file: str) -> dict[str, Any]:
@@ -150,13 +157,32 @@ def writes_gradient(statement: Statement, trace: Trace) -> bool:
     return any(n.startswith("d") and n[1:] in trace.grads for n in statement.assigns)
 
 
-def without_return(body: list[ast.stmt], text: str, file: str) -> tuple[Statement, ...]:
-    """Return a function body's statements; a dict that is returned assigns its names."""
+def function_lines(
+    function: ast.FunctionDef, text: str, file: str, trace: Trace
+) -> tuple[Statement, ...]:
+    """Return a function's statements; a dict that is returned assigns its names.
+
+    What it unpacks forward values from, `(h,) = saved`, is left out: they are known by name.
+    """
+    every = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+    given = {argument.arg for argument in every}
+    known = {*trace.values, *trace.aliases, *trace.program.scalars}
+    body = [node for node in function.body if not unpacks(node, given, known)]
     kept = [node for node in body if not isinstance(node, ast.Return)]
     for node in body:
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict):
             kept += returned(node.value)
     return of_nodes(kept, text, file)
+
+
+def unpacks(node: ast.stmt, given: Set[str], known: Set[str]) -> bool:
+    """Tell whether a statement takes names that are known from an argument."""
+    match node:
+        case ast.Assign([ast.Tuple(parts) | ast.List(parts)], ast.Name(held)):
+            names = {part.id for part in parts if isinstance(part, ast.Name)}
+            return held in given - known and len(names) == len(parts) and names <= known
+        case _:
+            return False
 
 
 def returned(mapping: ast.Dict) -> list[ast.stmt]:
@@ -189,7 +215,8 @@ def check_function_body(trace: Trace, backward: Callable[..., Any]) -> Report:
     file = inspect.getsourcefile(backward) or "<backward>"
     function = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef))
     environment = {**backward.__globals__, **inspect.getclosurevars(backward).nonlocals}
-    return judged(trace, without_return(function.body, text, file), own_names(environment, trace))
+    body = function_lines(function, text, file, trace)
+    return judged(trace, body, own_names(environment, trace))
 
 
 def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
@@ -199,9 +226,20 @@ def own_names(environment: Mapping[str, Any], trace: Trace) -> dict[str, Any]:
 
 
 def judged(trace: Trace, body: tuple[Statement, ...], environment: Mapping[str, Any]) -> Report:
-    """Judge statements."""
+    """Judge statements by their lines; as they run whole, where that says more.
+
+    Raises:
+        BadInput: no statement writes a gradient.
+    """
     with one_thread():
-        return reported(Judge(trace, body, environment))
+        try:
+            lines = reported(Judge(trace, body, environment))
+        except BadInput:
+            found = settled_report(trace, body, environment, None)
+            if found is None:
+                raise
+            return found
+        return settled_report(trace, body, environment, lines) or lines
 
 
 def reported(judge: Judge) -> Report:

@@ -84,11 +84,13 @@ def tensor(value: Tensor) -> str:
     """Return type, shape and strides of a tensor, and whether its whole numbers may be negative.
 
     Raises:
-        Untold: it is of a class of its own, sparse, complex or on another device.
+        Untold: it is of a class of its own, sparse, complex or on another device, or has a hook.
     """
     plain = type(value) in (Tensor, torch.nn.Parameter) and value.layout == torch.strided
     if not plain or value.device.type != "cpu" or value.is_complex() or value.is_neg():
         raise Untold("a tensor that is not plain")
+    if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+        raise Untold("a tensor with a hook")
     whole = value.dtype in WHOLE and value.numel() > 0
     sign = "negative" if whole and extent(value)[0] < 0 else ""
     return f"{value.dtype} {tuple(value.shape)} {value.stride()} {sign}"

@@ -63,6 +63,7 @@ class Tape(Protocol):
     scopes: Scopes
     first_values: list[tuple[torch.Tensor, torch.Tensor]]
     externals: dict[str, Any]
+    asked: dict[int, int]
     read: set[int]
     apart: bool
     makes_leaves: bool

@@ -16,6 +16,7 @@ from handgrad.errors import BadInput
 from handgrad.ir import Line, Program, names
 from handgrad.trace.calls import NoDerivative
 from handgrad.trace.gradients import largest, sent_back
+from handgrad.trace.hooks import hooked
 from handgrad.trace.replay import run_line, scope_of
 from handgrad.trace.source import Place
 from handgrad.trace.values import Note, Value
@@ -250,6 +251,9 @@ class Proof:
         value, readers = self.values[name], self.readers.get(name, [])
         line = readers[0] if readers else None
         hook = next((note for note in self.notes if note.kind == "hook"), None)
+        before = hooked(name, value) if hook is None else None
+        if before is not None:
+            return before
         writes = [w for w in self.writes if ".data" in w.text] or self.writes[-1:]
         writes = writes if line is None else []  # `x.data.add_(1)` leaves no line
         places = [hook.place if hook else None, line, *writes, value.place]

@@ -89,6 +89,7 @@ def read_unseen(tape: Tape, tensor: torch.Tensor, frame: FrameType, node: Any) -
     (value,) = tape.record_template(template, called, part.operands, tensor)
     made = place_at(code_of(frame).source, frame.f_code.co_filename, expr.lineno)
     value.frames = ((id(frame), made),)
+    tape.asked.clear()  # a name that was stored before now means this value
     if position is not None:  # the other results may lead through this one inside
         value.edge = None
     return value

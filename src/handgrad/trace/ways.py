@@ -19,6 +19,7 @@ from handgrad.threads import threads_for
 from handgrad.trace.arguments import name_arguments
 from handgrad.trace.blind import Look, Watching
 from handgrad.trace.calls import NoDerivative
+from handgrad.trace.hooks import carry_hooks, refuse_accumulating
 from handgrad.trace.keeping import gradients_of, is_large, kept, let_go, outside
 from handgrad.trace.output import (
     dtype_name,
@@ -141,6 +142,7 @@ def record_once(
     swap: dict[int, torch.Tensor] = {}
     for name, tensor in named.items():
         fresh = tensor.detach().clone().requires_grad_(name in wanted)
+        carry_hooks(tensor, fresh)
         swap[id(tensor)] = fresh
         recorder.copies.add(id(fresh))
         if watching:
@@ -281,6 +283,7 @@ def finish(
     """
     refuse_complex(recorder, output)
     refuse_upstream(output, upstream)
+    refuse_accumulating(recorder)
     with torch._C.DisableTorchFunction():
         start = torch.ones_like(output.data) if upstream is None else upstream.detach()
         assembly = Assembly(recorder, output, setup_is_input)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 
 import torch
-import torch.nn.functional as F
 
 from handgrad.check.diagnose.case import Case, found
 from handgrad.check.judge import equal
 from handgrad.check.plain import Plain
 from handgrad.check.report import Diagnosis
 from handgrad.simplify.difference import Difference, difference
+from handgrad.trace.replay import scope_of
 
 SHORT = 6  # operations: a longer term explains nothing
 MOST_LINES = 6
@@ -59,8 +59,7 @@ def compared(case: Case) -> Difference | None:
 def completes(case: Case, term: str) -> bool:
     """Tell whether a term added to the user's value gives the truth at every point."""
     for value, truth, point in zip(case.values, case.truth, case.points, strict=True):
-        scope = {"torch": torch, "F": F, **case.judge.given_at(point)}
-        scope |= case.judge.trace.program.scalars
+        scope = {**case.judge.given_at(point), **scope_of(case.judge.trace.program)}
         try:
             whole = value + eval(compile(term, "<term>", "eval"), scope)
         except (RuntimeError, NameError, TypeError, IndexError, AttributeError):

@@ -17,6 +17,7 @@ from handgrad.check.reference import Point
 from handgrad.check.report import Diagnosis
 from handgrad.check.statements import Statement
 from handgrad.ir import Call, Line, names
+from handgrad.trace.replay import scope_of
 
 Tensors = list[torch.Tensor]
 NEAR = 1e-9
@@ -128,8 +129,7 @@ class Case:
         gradients = {n for n in read if n.startswith("d") and n not in values and n != self.name}
         if not gradients <= known:
             return False
-        scope = {**self.judge.environment, "torch": torch, "F": torch.nn.functional, **values}
-        scope |= self.judge.trace.program.scalars
+        scope = {**self.judge.environment, **values, **scope_of(self.judge.trace.program)}
         scope |= {"d" + n: grad for n, grad in grads.items()}
         try:
             exec(text, scope)

@@ -20,7 +20,7 @@ from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.seeds import comes_late, seeded
 from handgrad.check.recorded.settle import NEAR, Settlement, distance
 from handgrad.check.recorded.telling import Told, text_of
-from handgrad.check.report import Verdict
+from handgrad.check.report import Report, Verdict
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside
 from handgrad.errors import BadInput
@@ -126,9 +126,25 @@ def judged_one(recording: Recording, loss: str, text: str) -> dict[str, Any]:
         BadInput: nothing in it is a gradient.
     """
     trace = forward_trace(recording, loss)
+    refuse_other_graph(recording, trace)
+    report, told, judge = report_of(trace, recording, text)
+    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
+    return {"report": told.report(report).to_dict(), "pictures": drawn}
+
+
+def report_of(trace: Trace, recording: Recording, text: str) -> tuple[Report, Told, Judge]:
+    """Return what came of the lines of a recording, who tells of it, and who judged.
+
+    Args:
+        trace: the forward pass.
+        recording: what was recorded.
+        text: where its lines stand.
+
+    Raises:
+        BadInput: nothing in it is a gradient.
+    """
     found = settled(trace, recording)
     lines = Lines(found, is_numpy_alone(text))
-    refuse_other_graph(recording, trace)
     if asks_autograd(recording, trace):
         raise BadInput("a line asks autograd", hint="write the gradient by hand")
     if not found.of:
@@ -137,10 +153,7 @@ def judged_one(recording: Recording, loss: str, text: str) -> dict[str, Any]:
             hint="name each gradient `d` + the forward name",
         )
     judge = Judge(lines.trace, lines.body, lines.environment)
-    report = assess(judge)
-    told = Told(found, lines.called, lines.parts, text.splitlines())
-    drawn = {told.name(n): each for n, each in pictures(judge, report.rows).items()}
-    return {"report": told.report(report).to_dict(), "pictures": drawn}
+    return assess(judge), Told(found, lines.called, lines.parts, text.splitlines()), judge
 
 
 def refuse_other_graph(recording: Recording, trace: Trace) -> None:
@@ -193,7 +206,7 @@ class Lines:
         self.called: dict[str, str] = {}
         aliases: dict[str, str] = {}
         taken = {*found.trace.values}
-        for target, primal in found.of.items():
+        for target, primal in {**found.recording.supplied, **found.of}.items():
             word = primal
             while f"d{word}" in taken:
                 word += "_"
@@ -212,6 +225,7 @@ class Lines:
         """Return the tensors from outside that are no forward values, and the numbers."""
         recording, known = self.found.recording, self.found.trace.values
         made = {target for line in self.found.body for target in line.targets}
+        made |= {*recording.supplied}  # a judge supplies them too
         own = {n: v for n, v in recording.values.items() if n not in made and n not in known}
         return {**own, **recording.program.scalars}
 

@@ -75,6 +75,7 @@ class Recording:
         losses: the names of the losses of the first round, none where no line makes one.
         until: when the loss of the next round was made, 0 where there is none.
         told: what was called on which inputs, where the file calls nothing itself.
+        supplied: gradients that were given to it, with their forward values.
     """
 
     program: Program
@@ -90,6 +91,7 @@ class Recording:
     losses: tuple[str, ...] = ()
     until: int = 0
     told: str = ""
+    supplied: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Over(BaseException):
@@ -309,6 +311,7 @@ class Flat(Assembly):
         found: dict[int, Value] = {}
         stack = [v for v in every if v.names or id(v) in self.recorder.labels]
         stack += [value for value, *_ in self.recorder.leaving]
+        stack += [value for value in every if id(value) in self.recorder.given]
         stack.append(self.output)
         while stack:
             value = stack.pop()
@@ -321,13 +324,18 @@ class Flat(Assembly):
     def clear_gradients(self) -> None:
         """Rename what is from outside and called as the gradient of another: `dout` to `dout_`."""
         known = {*self.names.values()}
-        for value in self.recorder.values:
+        free = (value for value in self.recorder.values if id(value) not in self.recorder.given)
+        for value in free:
             name = self.names.get(id(value), "")
             if value.op is None and name[:1] == "d" and name[1:] in known:
                 while name in known:
                     name += "_"
                 known.add(name)
                 self.names[id(value)] = name
+
+    def base_name(self, value: Value) -> str:
+        """Return the name that a value was given with, else what the person calls it."""
+        return self.recorder.given.get(id(value)) or super().base_name(value)
 
     def is_input(self, value: Value) -> bool:
         """Tell whether a value comes from outside the program."""

@@ -96,6 +96,7 @@ class Settlement:
             name.name
             for name in recording.program.inputs
             if recording.orders[name.name] > recording.orders[loss]
+            and name.name not in recording.supplied
             and any(
                 says_gradient(label) or not keys.isdisjoint(meant(label))
                 for label in recording.labels[name.name]
@@ -178,6 +179,10 @@ class Settling:
         self.rebound = self.bound_again()
         self.unnamed = unnamed_gradients(trace, recording, body)
         self.taken: set[str] = set()
+        for name, primal in recording.supplied.items():
+            self.found.cuts[name] = frozenset({primal})
+            for point, scope in zip(at, self.scopes, strict=True):
+                scope[name] = point.cotangents[primal].clone()
 
     def scope_at(self, point: Point) -> dict[str, Any]:
         """Return what backward lines may read at a point."""
