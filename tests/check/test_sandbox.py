@@ -360,7 +360,7 @@ def test_a_frame_is_looked_at_field_by_field(change: Callable[[dict], None], say
         "inherits": False,
         "diagnosis": None,
     }
-    data = {"report": {"rows": [row], "supplied": []}, "pictures": {}}
+    data = {"report": {"rows": [row], "supplied": [], "told": []}, "pictures": {}}
     assert checked(data).report.rows[0].verdict is Verdict.CORRECT
     change(data)
     with pytest.raises(BadFrame, match=says):

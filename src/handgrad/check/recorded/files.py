@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType
@@ -76,10 +76,11 @@ def record_file(path: Path, text: str) -> list[Recording]:
     tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
     code = compile(tree, str(path), "exec", dont_inherit=True)
     folder = path.resolve().parent
-    given = {**names_given(), BUILT_IN: built_in(folder)}
-    with users_code(path), module_of(path) as scope, beside(folder, given):
+    given = {**names_given(), BUILT_IN: built_in(folder)} if numpy else {}
+    joined = beside(folder, given) if numpy else nullcontext()
+    with users_code(path), module_of(path) as scope, joined:
         scope["__name__"] = "__main__"
-        scope |= given if numpy else {BUILT_IN: given[BUILT_IN]}
+        scope |= given or {BUILT_IN: built_in(folder)}
         state = torch.get_rng_state()
         recorder = Whole(numpy)
         try:

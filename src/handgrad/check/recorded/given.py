@@ -164,7 +164,7 @@ def record_given(
         values={**found.values, **trace.values},
         marked=frozenset(trace.leaves),
         asked=found.asked,
-        loss=trace.output,
+        losses=(trace.output,),
         until=0,
         supplied=supplied,
     )
