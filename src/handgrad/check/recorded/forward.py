@@ -30,6 +30,10 @@ def closure(program: Program, name: str) -> set[str]:
     return found
 
 
+class NoGradient(BadInput):
+    """Nothing is a gradient of what was taken for the loss."""
+
+
 def forward_trace(recording: Recording, loss: str) -> Trace:
     """Return the trace of what makes the loss; every float tensor with a name is a leaf.
 
@@ -57,7 +61,7 @@ def forward_trace(recording: Recording, loss: str) -> Trace:
     still = recording.still if loss not in recording.still else frozenset[str]()
     tensors = run_with_gradients(program, recording.values, tuple(floats), still)
     if loss not in tensors or not tensors[loss].requires_grad:
-        raise BadInput(f"{loss} depends on no float tensor, so it has no gradient")
+        raise NoGradient(f"{loss} depends on no float tensor, so it has no gradient")
     program = dataclasses.replace(program, lines=tuple(flowing(program.lines, tensors, still)))
     upstream = torch.ones_like(tensors[loss].detach())
     return Trace(

@@ -14,7 +14,7 @@ from handgrad.check.drawn import pictures
 from handgrad.check.judge import Judge
 from handgrad.check.recorded.choosing import settled
 from handgrad.check.recorded.files import is_numpy_alone
-from handgrad.check.recorded.forward import forward_trace
+from handgrad.check.recorded.forward import NoGradient, forward_trace
 from handgrad.check.recorded.naming import meant
 from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.seeds import comes_late, seeded
@@ -76,7 +76,7 @@ def judged_best(recording: Recording, text: str) -> dict[str, Any]:
     for loss in recording.losses[:MOST_LOSSES]:
         try:
             found.append(judged_one(recording, loss, text))
-        except BadInput as error:
+        except NoGradient as error:
             errors.append(error)
         if found and found[-1]["report"]["ok"]:
             return found[-1]
@@ -148,7 +148,7 @@ def report_of(trace: Trace, recording: Recording, text: str) -> tuple[Report, To
     if asks_autograd(recording, trace):
         raise BadInput("a line asks autograd", hint="write the gradient by hand")
     if not found.of:
-        raise BadInput(
+        raise NoGradient(
             "no line writes a gradient of this forward pass",
             hint="name each gradient `d` + the forward name",
         )
