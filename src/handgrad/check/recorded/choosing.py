@@ -41,12 +41,13 @@ def settled(trace: Trace, recording: Recording) -> Settlement:
     """Settle which value is the gradient of which: the way in which the fewest lines are wrong."""
     body = first_round(recording, trace)
     at = points(trace)
+    near: dict[tuple[str, str], bool] = {}
 
     def settle(forced: Mapping[str, str | None]) -> tuple[Settling, Settlement]:
-        settling = Settling(trace, recording, body, at, forced)
+        settling = Settling(trace, recording, body, at, forced, near)
         return settling, settling.settle()
 
-    ways = Ways(settle, MOST_WAYS if len(body) < MANY else MOST_WAYS // 4)
+    ways = Ways(settle, MOST_WAYS * MANY // max(len(body), MANY))
     while ways.best.wrong and ways.improved():
         pass
     if stray := strays(ways.best):
@@ -99,7 +100,7 @@ class Ways:
         """Take wrong gradients for none, one after the other: what is made good later is right."""
         other = self.best
         forced = dict(self.settling.forced)
-        for _ in range(MOST_WRONG):
+        for _ in range(min(MOST_WRONG, self.left)):
             more = without_wrong(other)
             if not more:
                 return

@@ -9,7 +9,8 @@ import torch
 
 from handgrad.check.handover import name_of, told_program, trace_data
 from handgrad.check.pack import BadTalk
-from handgrad.check.recorded.recording import Label, Recording, Step
+from handgrad.check.recorded.naming import Label
+from handgrad.check.recorded.recording import Recording, Step
 from handgrad.check.talk import each, part, texts
 from handgrad.errors import BadInput
 from handgrad.escape import escaped_name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from handgrad.check.recorded.recording import Label
+from dataclasses import dataclass
 
 HOMES = re.compile(r"(?i)^(d_?params|derivs?|derivatives|deltas?|.*grad.*|nabla.*)$")
 GRADIENT = re.compile(r"^(d[A-Z_]\w*|(?i:grads?_\w+|\w*(grads?|gradients?|deltas?|errors?)_?\d*))$")
@@ -24,6 +23,27 @@ FORMS = [
         r"^(?:delta|Delta|nabla)_?([A-Za-z].*)$",
     )
 ]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Something that the person calls a value by.
+
+    Attributes:
+        depth: of the frame that holds it, 0 for the file's top level.
+        home: what holds it: a frame, a dict, an object.
+        held: what the container is called, `grads`; nothing for a frame's own names.
+        key: what it is called there, `W1`.
+        text: how it is read, `grads['W1']`.
+        line: where it was bound, 0 where that is not known.
+    """
+
+    depth: int
+    home: int
+    held: str
+    key: str
+    text: str
+    line: int = 0
 
 
 def meant(label: Label) -> list[str]:

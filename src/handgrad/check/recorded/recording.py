@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.layer import held, on_tensors
+from handgrad.check.recorded.naming import Label
 from handgrad.check.recorded.rounds import Rounds, losses_among
 from handgrad.check.recorded.showing import only_shows
 from handgrad.ir import Program
@@ -26,27 +27,6 @@ MOST = 5_000  # things that are looked at in one frame
 EVERY = 200  # values after which it is asked whether a second round began
 LEAVING = {"item", "tolist", "__float__", "numpy", "__array__"}
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType)
-
-
-@dataclass(frozen=True)
-class Label:
-    """Something that the person calls a value by.
-
-    Attributes:
-        depth: of the frame that holds it, 0 for the file's top level.
-        home: what holds it: a frame, a dict, an object.
-        held: what the container is called, `grads`; nothing for a frame's own names.
-        key: what it is called there, `W1`.
-        text: how it is read, `grads['W1']`.
-        line: where it was bound, 0 where that is not known.
-    """
-
-    depth: int
-    home: int
-    held: str
-    key: str
-    text: str
-    line: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from handgrad.check.recorded.naming import Label, is_called_one
 from handgrad.trace.values import Value, values_in
 
 DIFFERENCES = ("sub", "subtract", "rsub")
@@ -70,7 +71,25 @@ def losses_among(
     named = [value for value in numbers if value.names or id(value) in labels]
     if not found:
         until = again_at([value for value in every if is_difference(value)], every)
-    return own(found) or named[-1:] or numbers[-1:], until
+    return before_gradients(found, every) or named[-1:] or numbers[-1:], until
+
+
+def before_gradients(losses: list[Value], every: list[Value]) -> list[Value]:
+    """Return the losses, those first that were there when the first gradient was made.
+
+    `smooth_loss = 0.999 * smooth_loss + 0.001 * loss` comes after the backward pass.
+    """
+    first = losses[0].order if losses else 0
+    grads = [
+        v.order for v in every if v.order > first and any(is_one(name) for _, name, *_ in v.names)
+    ]
+    early = own([loss for loss in losses if not grads or loss.order < grads[0]])
+    return [*early, *(loss for loss in own(losses) if not any(loss is each for each in early))]
+
+
+def is_one(name: str) -> bool:
+    """Tell whether a name can be nothing but a gradient's."""
+    return is_called_one(Label(0, 0, "", name, name))
 
 
 def again_at(values: list[Value], every: list[Value]) -> int:

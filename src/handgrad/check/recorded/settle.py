@@ -11,8 +11,15 @@ from typing import Any
 import torch
 
 from handgrad.check.recorded.forward import closure
-from handgrad.check.recorded.naming import HOMES, calls_itself, meant, nearness, says_gradient
-from handgrad.check.recorded.recording import Label, Recording
+from handgrad.check.recorded.naming import (
+    HOMES,
+    Label,
+    calls_itself,
+    meant,
+    nearness,
+    says_gradient,
+)
+from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.updates import unnamed_gradients
 from handgrad.check.reference import Point
 from handgrad.check.runner import widened
@@ -165,10 +172,11 @@ class Settling:
         body: list[Line],
         at: tuple[Point, ...],
         forced: Mapping[str, str | None],
+        near: dict[tuple[str, str], bool],
     ) -> None:
         self.found = Settlement(trace, recording, body)
         self.trace, self.recording, self.body = trace, recording, body
-        self.points, self.forced = at, forced
+        self.points, self.forced, self.near = at, forced, near
         self.scopes = [self.scope_at(point) for point in self.points]
         self.by_key = self.forward_keys()
         self.by_shape: dict[tuple[int, ...], list[str]] = {}
@@ -283,7 +291,7 @@ class Settling:
         called = list(dict.fromkeys(self.called(labels)))
         loose = [n for n in called if n not in same and bare(self.trace.grads[n]) == bare(value)]
         same += [n for n in loose if n not in cuts]
-        equal = [name for name in reversed(same) if self.as_it_ran(value, name)]
+        equal = [name for name in reversed(same) if self.is_near(target, name)]
         tried = [*(n for n in called if n in equal), *(n for n in equal if n not in called)]
         tried += [n for n in [*called, *reversed(same)] if n not in tried and n in same]
         owner = self.leaf_called(target, labels)
@@ -334,6 +342,12 @@ class Settling:
                     enumerate(found), key=lambda each: (nearness(label, each[1][0]), -each[0])
                 )
                 yield from (name for _, (_, name) in near)
+
+    def is_near(self, target: str, name: str) -> bool:
+        """Tell the same of a recorded value, once for all ways to settle."""
+        if (target, name) not in self.near:
+            self.near[target, name] = self.as_it_ran(self.recording.values[target], name)
+        return self.near[target, name]
 
     def as_it_ran(self, value: torch.Tensor, name: str) -> bool:
         """Tell whether a value is about autograd's gradient, as both ran."""

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from handgrad.check.recorded.naming import meant
-from handgrad.check.recorded.recording import Label
+from handgrad.check.recorded.naming import Label, meant
 from handgrad.check.recorded.settle import Settlement
 from handgrad.check.report import Diagnosis, Report, Row, Verdict
 from handgrad.ir import Line
