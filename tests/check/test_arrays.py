@@ -14,7 +14,7 @@ import torch
 from handgrad.check.judging import result
 from handgrad.check.recorded.arrays import stand_in
 from handgrad.check.recorded.built_in import built_in
-from handgrad.check.recorded.files import record_file
+from handgrad.check.recorded.files import FileRun
 from handgrad.check.recorded.handing import recording_data, recording_of
 from handgrad.check.recorded.layer import held
 from handgrad.check.worker import bring_fonts
@@ -60,7 +60,7 @@ def test_what_is_made_of_numbers_is_the_same_when_it_runs_again(way: str, tmp_pa
     made, read = NUMBERS[way]
     path, start = tmp_path / "net.py", "import numpy as np\nX = np.random.rand(4, 2)\n"
     path.write_text(f"{start}{made}\np = {read}\nloss = np.sum(p**2)\ndp = 2 * p\n")
-    (found,) = record_file(path, path.read_text())
+    found = FileRun(path, path.read_text()).whole()
     again = recording_of(recording_data(found))
     assert again.values["p"].dtype is torch.float64
     assert right(path.read_text(), tmp_path, {"dp"})
@@ -72,7 +72,7 @@ def test_torch_of_another_default_dtype_runs_again(tmp_path: Path):
     path = tmp_path / "net.py"
     path.write_text(text + "    dp = 2 * p\n")
     try:
-        (found,) = record_file(path, path.read_text())
+        found = FileRun(path, path.read_text()).whole()
     finally:
         torch.set_default_dtype(torch.float32)
     assert recording_of(recording_data(found)).values["p"].dtype is torch.float64

@@ -207,3 +207,37 @@ def test_a_second_loss_to_compare_with_is_not_the_one(tmp_path: Path):
     )
     text += "loss_ce = torch.nn.functional.cross_entropy(logits, y)\nprint(loss_ce)\n"
     assert judged(text, tmp_path)["ok"]
+
+
+def test_each_pair_counts_where_the_file_gives_examples(tmp_path: Path):
+    text = "import torch\n"
+    for k, factor in ((1, "2 * "), (2, "3 * ")):
+        text += f"def f{k}_forward(x):\n    return 2 * x, x\n"
+        text += f"def f{k}_backward(dout, cache):\n    dx = {factor}dout\n    return dx\n"
+    text += "def examples():\n"
+    text += "    return {'f1_forward': (torch.ones(4),), 'f2_forward': (torch.ones(4),)}\n"
+    assert guilty(judged(text, tmp_path)) == {10}
+
+
+def test_a_pair_that_cannot_be_called_is_told_and_hides_no_other(tmp_path: Path):
+    text = PAIRS[: PAIRS.index("def lstm")]
+    text += "def odd_forward(x):\n    return x * 2, x\n\n\n"
+    text += "def odd_backward(dout, cache):\n    raise ValueError('not yet')\n"
+    report = judged(text, tmp_path)
+    rows = {row["name"]: row for row in report["rows"]}
+    assert not report["ok"]
+    assert rows["dx"]["verdict"].startswith("correct")
+    odd = rows["odd_forward and odd_backward"]
+    assert odd["verdict"] == "cannot confirm"
+    assert odd["number"] == text[: text.index("def odd_backward")].count("\n") + 1
+    assert "ValueError" in odd["note"]
+
+
+def test_what_is_never_called_does_not_count_beside_a_backward_pass(tmp_path: Path):
+    text = "import torch\ndef odd_forward(x):\n    return x * 2, x\n"
+    text += "def odd_backward(dout, cache):\n    raise ValueError('not yet')\n"
+    text += "x, W = torch.randn(5, 3), torch.randn(3, 2)\nout = x @ W\nloss = (out**2).sum()\n"
+    text += "dout = 2 * out\ndW = x.T @ dout\n"
+    report = judged(text, tmp_path)
+    assert report["ok"]
+    assert {row["name"] for row in report["rows"]} == {"dout", "dW"}

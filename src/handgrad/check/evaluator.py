@@ -19,7 +19,7 @@ from handgrad.check.diagnose.repair import doubles
 from handgrad.check.failing import TEXT, outcome
 from handgrad.check.handover import trace_data
 from handgrad.check.pack import Opaque, type_name
-from handgrad.check.recorded.files import record_file
+from handgrad.check.recorded.files import FileRun
 from handgrad.check.recorded.handing import recording_data
 from handgrad.check.reference import Point
 from handgrad.check.run import Run, Write, error_text
@@ -44,6 +44,7 @@ class Evaluator:
         talk: with the process that judges.
     """
 
+    run_of_file: FileRun
     trace: Trace
     here: Here
     run: Run
@@ -55,6 +56,7 @@ class Evaluator:
         self.environment: dict[str, Any] = {}
         self.answers: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "record": self.recorded,
+            "rest": self.rested,
             "trace": self.traced,
             "body": self.bodied,
             "first": self.first,
@@ -73,8 +75,15 @@ class Evaluator:
 
     def recorded(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run the whole file, and tell what it did to tensors."""
-        found = record_file(Path(self.request["target"]), message["text"])
-        return {"recordings": list(map(recording_data, found))}
+        self.run_of_file = FileRun(Path(self.request["target"]), message["text"])
+        found = self.run_of_file.whole()
+        return {"whole": [] if found is None else [recording_data(found)]}
+
+    def rested(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call what the file never calls, and tell what that did."""
+        found, untried = self.run_of_file.rest()
+        left = [[each.pair, each.line, each.why] for each in untried]
+        return {"recordings": list(map(recording_data, found)), "untried": left}
 
     def traced(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run the forward pass; its gradients do not stay here."""

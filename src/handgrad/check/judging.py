@@ -15,10 +15,12 @@ from handgrad.check.handover import trace_of
 from handgrad.check.judge import Judge
 from handgrad.check.pack import BadTalk
 from handgrad.check.plain import BUILTINS
-from handgrad.check.recorded.files import is_numpy_alone, is_straight, record_file
+from handgrad.check.recorded.files import FileRun, is_numpy_alone, is_straight
 from handgrad.check.recorded.given import by_memory, judged_given, written
-from handgrad.check.recorded.handing import recording_of
+from handgrad.check.recorded.handing import recording_of, untried_of
 from handgrad.check.recorded.judged import judged
+from handgrad.check.recorded.recording import Recording
+from handgrad.check.recorded.uncalled import Untried
 from handgrad.check.recorded.witness import refuse_other
 from handgrad.check.report import Verdict
 from handgrad.check.runner import narrow
@@ -111,15 +113,25 @@ def judged_whole(request: Mapping[str, Any], talk: Talk, text: str) -> dict[str,
         HandgradError: nothing else can judge it, for it is NumPy alone.
     """
     try:
-        told = part(ask(talk, {"do": "record", "text": text}), "recordings", list)
-        recordings = list(map(recording_of, told))
-        for recording in recordings:
+        whole = part(ask(talk, {"do": "record", "text": text}), "whole", list)
+        recording = recording_of(whole[0]) if whole else None
+        if recording is not None:
             refuse_other(recording, text, request["target"])
-        return judged(recordings, text)
+        return judged(recording, lambda: rest_of(ask(talk, {"do": "rest"})), text)
     except (Relayed, BadTalk, HandgradError):
         if is_numpy_alone(text):
             raise
         return None
+
+
+def rest_of(told: Mapping[str, Any]) -> tuple[list[Recording], list[Untried]]:
+    """Return what another process told of what a file never calls.
+
+    Raises:
+        BadTalk: it does not have the form of it.
+    """
+    found = list(map(recording_of, part(told, "recordings", list)))
+    return found, list(map(untried_of, part(told, "untried", list)))
 
 
 def judge_apart(request: Mapping[str, Any], talk: Talk) -> Judge:
@@ -153,7 +165,8 @@ def result(target: str, forward: str | None) -> dict[str, Any]:
 
     def whole() -> Told | None:
         try:
-            return judged(record_file(path, text), text)
+            run = FileRun(path, text)
+            return judged(run.whole(), run.rest, text)
         except HandgradError:
             if is_numpy_alone(text):
                 raise

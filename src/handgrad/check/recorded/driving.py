@@ -35,7 +35,8 @@ class Call:
         lines: the calls.
         names: the tensors and settings that they read.
         told: what the forward function was given, in words.
-        level: 2 where the gradients fit the inputs, 1 where they do not, 0 where it raises.
+        level: 2 where the gradients fit the inputs, 1 where they do not, 0 where it raises, or
+            what it gives is no gradient.
         fresh: makes the pair's object anew, as it was before its first call.
     """
 
@@ -47,18 +48,10 @@ class Call:
     fresh: Callable[[], Any] = lambda: None
 
 
-def calls(scope: Mapping[str, Any], pairs: list[Pair], numpy: bool) -> Iterator[Call]:
-    """Yield the calls of every pair for which inputs are found."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        for pair in pairs:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = Trying(scope, pair, numpy).best()
-            if found is not None:
-                yield found
-    finally:
-        torch.set_default_dtype(before)
+def call_of(scope: Mapping[str, Any], pair: Pair, numpy: bool) -> Call | None:
+    """Return the calls of a pair on inputs that fit, None where none are found."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Trying(scope, pair, numpy).best()
 
 
 class Trying:
@@ -76,7 +69,7 @@ class Trying:
         self.until = time.monotonic() + SECONDS
 
     def best(self) -> Call | None:
-        """Return the first calls whose gradients fit, else what comes nearest."""
+        """Return the first calls whose gradients fit, else what comes nearest; None for no pair."""
         found: Call | None = None
         for fresh in self.objects():
             for call in self.tried(fresh()):
@@ -103,7 +96,7 @@ class Trying:
 
             try:
                 fresh()
-            except Exception:
+            except Exception:  # whatever the person's own code raises: other lengths may fit
                 continue
             yield fresh
             if time.monotonic() > self.until:
@@ -120,7 +113,7 @@ class Trying:
             told = ", ".join(f"{n} {c.told}" for n, c in given.items() if c.told)
             try:
                 result = forward(**names)
-            except Exception:
+            except Exception:  # likewise: other inputs may fit
                 if time.monotonic() > self.until:
                     return
                 continue
@@ -163,9 +156,10 @@ class Trying:
         values = {**bound, **call.names}
         try:
             grads = backward(**{n: eval(text, {}, dict(values)) for n, text in given.items()})
-            call.level = self.level(grads, names, scope["layer"])
-        except Exception:
+        except Exception:  # these inputs do not fit, or no inputs do: then it is told as it raises
             grads = None
+        else:
+            call.level = self.level(grads, names, scope["layer"])
         said = ", ".join(f"{n}={text}" for n, text in given.items())
         call.lines.append(f"{self.targets(backward, grads, names)} = {self.pair.backward}({said})")
         return call

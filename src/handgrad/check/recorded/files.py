@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType
@@ -22,13 +22,16 @@ from handgrad.check.recorded.arrays import (
     uses_numpy,
 )
 from handgrad.check.recorded.built_in import built_in
-from handgrad.check.recorded.driving import Call, calls
+from handgrad.check.recorded.driving import Call, call_of
 from handgrad.check.recorded.recording import Over, Recording, Whole, recording
-from handgrad.check.recorded.uncalled import pairs
-from handgrad.errors import BadInput
+from handgrad.check.recorded.settle import in_double
+from handgrad.check.recorded.uncalled import Untried, line_of, pairs
+from handgrad.errors import BadInput, HandgradError
 from handgrad.trace.files import compiled, module_of, users_code
 from handgrad.trace.values import Value
 from handgrad.trace.ways import run_recorded
+
+NO_INPUTS = "no inputs were found: give some in a function `examples`"
 
 
 def is_straight(text: str) -> bool:
@@ -60,41 +63,78 @@ def elements(target: ast.expr) -> list[ast.expr]:
     return [target]
 
 
-def record_file(path: Path, text: str) -> list[Recording]:
-    """Run a file once, as it is, as the main program, and return what it did to tensors.
+class FileRun:
+    """One run of a file, as it is, as the main program; then calls of what it never calls.
 
-    What it defines forward and backward and never calls is called then, on inputs made for it:
-    a recording for each.
-
-    Raises:
-        BadInput: a line of it cannot be recorded.
-        UserCodeFailed: the file's own code raised.
+    Args:
+        path: the file.
+        text: what stands in it.
     """
-    compiled(path, text)
-    tree = ast.parse(text, str(path))
-    numpy = needs_layer(tree, path.resolve().parent)
-    tree = ast.fix_missing_locations(Exchanged().visit(tree)) if numpy else tree
-    code = compile(tree, str(path), "exec", dont_inherit=True)
-    folder = path.resolve().parent
-    given = {**names_given(), BUILT_IN: built_in(folder)} if numpy else {}
-    joined = beside(folder, given) if numpy else nullcontext()
-    with users_code(path), module_of(path) as scope, joined:
-        scope["__name__"] = "__main__"
-        scope |= given or {BUILT_IN: built_in(folder)}
+
+    def __init__(self, path: Path, text: str) -> None:
+        compiled(path, text)
+        self.path, self.text, self.folder = path, text, path.resolve().parent
+        tree = ast.parse(text, str(path))
+        self.numpy = needs_layer(tree, self.folder)
+        tree = ast.fix_missing_locations(Exchanged().visit(tree)) if self.numpy else tree
+        self.code = compile(tree, str(path), "exec", dont_inherit=True)
+        given = names_given() if self.numpy else {}
+        self.given = {**given, BUILT_IN: built_in(self.folder)}
+        self.scope: dict[str, Any] = {}
+        self.recorder = Whole(self.numpy)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Run the person's code: what it imports is found, what it draws changes nothing here."""
+        joined = beside(self.folder, self.given) if self.numpy else nullcontext()
         state = torch.get_rng_state()
-        recorder = Whole(numpy)
-        try:
-            first = of_code(recorder, code, scope)
-            more = calls(scope, list(pairs(scope, str(path), recorder.ran)), numpy)
-            others = [of_call(each, scope, numpy, text) for each in more]
-        finally:
-            torch.set_rng_state(state)
-        if first is None and not others:
-            raise BadInput(
-                "nothing is computed when this file runs",
-                hint="call its functions at the end of the file, the backward pass too",
-            )
-        return [*([] if first is None else [first]), *others]
+        with users_code(self.path), joined:
+            try:
+                yield
+            finally:
+                torch.set_rng_state(state)
+
+    def whole(self) -> Recording | None:
+        """Return what the file's own run did to tensors, None if it computes nothing.
+
+        Raises:
+            BadInput: a line of it cannot be recorded.
+            UserCodeFailed: the file's own code raised.
+        """
+        with self.inside(), module_of(self.path) as self.scope:
+            self.scope |= {"__name__": "__main__", **self.given}
+            return of_code(self.recorder, self.code, self.scope)
+
+    def rest(self) -> tuple[list[Recording], list[Untried]]:
+        """Call what the file defines forward and backward and never calls, on made inputs.
+
+        Returns:
+            A recording of each, and those that could not be called.
+        """
+        found: list[Recording] = []
+        untried: list[Untried] = []
+        with in_double():
+            for pair in pairs(self.scope, str(self.path), self.recorder.ran):
+                try:
+                    with self.inside():
+                        call = call_of(self.scope, pair, self.numpy)
+                        found += [self.of_call(call)] if call is not None else []
+                        why = NO_INPUTS
+                except HandgradError as error:
+                    call, why = None, error.what
+                if call is None and pair.backward:
+                    untried.append(Untried(str(pair), line_of(pair, self.scope), why))
+        return found, untried
+
+    def of_call(self, call: Call) -> Recording:
+        """Return what one call of what a file never calls did to tensors."""
+        below = len(self.text.splitlines()) + 1
+        tree = ast.increment_lineno(ast.parse("\n".join(call.lines)), below)
+        code = compile(tree, str(self.path), "exec", dont_inherit=True)
+        scope = {**self.scope, **call.names, "layer": call.fresh()}
+        found = of_code(Whole(self.numpy), code, scope)
+        assert found is not None
+        return replace(found, told=f"{call.pair}: tried on {call.told or 'no inputs'}")
 
 
 def of_code(recorder: Whole, code: CodeType, scope: dict[str, Any]) -> Recording | None:
@@ -106,17 +146,6 @@ def of_code(recorder: Whole, code: CodeType, scope: dict[str, Any]) -> Recording
         return None
     found, values = recording(recorder)
     return replace(found, own=own_gradients(found, values))
-
-
-def of_call(call: Call, scope: dict[str, Any], numpy: bool, text: str) -> Recording:
-    """Return what one call of what a file never calls did to tensors."""
-    below = len(text.splitlines()) + 1
-    tree = ast.increment_lineno(ast.parse("\n".join(call.lines)), below)
-    code = compile(tree, str(scope["__file__"]), "exec", dont_inherit=True)
-    inner = {**scope, **call.names, "layer": call.fresh()}
-    found = of_code(Whole(numpy), code, inner)
-    assert found is not None
-    return replace(found, told=f"{call.pair}: tried on {call.told}" if call.told else "")
 
 
 def own_gradients(found: Recording, values: Mapping[str, Value]) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from handgrad.check.handover import name_of, told_program, trace_data
 from handgrad.check.pack import BadTalk
 from handgrad.check.recorded.naming import Label
 from handgrad.check.recorded.recording import Recording, Step
+from handgrad.check.recorded.uncalled import Untried
 from handgrad.check.talk import each, part, texts
 from handgrad.errors import BadInput
 from handgrad.escape import escaped_name
@@ -75,6 +76,15 @@ def recording_of(data: Mapping[str, Any]) -> Recording:
         part(data, "until", int),
         shown(part(data, "told", str)),
     )
+
+
+def untried_of(data: Any) -> Untried:
+    """Return one pair that could not be called."""
+    match data:
+        case [str(pair), int(line), str(why)]:
+            return Untried(shown(pair), line, shown(why))
+        case _:
+            raise BadTalk("what could not be called is not told")
 
 
 def left(data: Any) -> tuple[str, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.seeds import comes_late, seeded
 from handgrad.check.recorded.settle import NEAR, Settlement, distance
 from handgrad.check.recorded.telling import Told, text_of
-from handgrad.check.report import Report, Verdict
+from handgrad.check.recorded.uncalled import Untried
+from handgrad.check.report import Report, Row, Verdict
 from handgrad.check.statements import Statement, names_of
 from handgrad.derive.hoist import inside
 from handgrad.errors import BadInput
@@ -31,32 +32,65 @@ from handgrad.trace import Trace
 MOST_LOSSES = 4  # of one recording by which it is judged
 
 
-def judged(recordings: list[Recording], text: str) -> dict[str, Any]:
+Rest = Callable[[], tuple[list[Recording], list[Untried]]]
+
+
+def judged(whole: Recording | None, rest: Rest, text: str) -> dict[str, Any]:
     """Judge what was recorded of a file, and return what came of it as plain data.
 
     Args:
-        recordings: of its own run; and of what it never calls, which counts where that has no
-            backward pass.
+        whole: what its own run did, None if it computes nothing.
+        rest: what is never called, called: it is asked for where that run has no backward pass.
         text: the file's.
 
     Raises:
         BadInput: nothing in any is a gradient.
     """
-    found: list[dict[str, Any]] = []
     errors: list[BadInput] = []
+    if whole is not None:
+        try:
+            return judged_best(whole, text)
+        except BadInput as error:
+            errors.append(error)
+    found: list[dict[str, Any]] = []
+    recordings, untried = rest()
     for recording in recordings:
         try:
             found.append(judged_best(recording, text))
         except BadInput as error:
-            errors.append(error)
-        if found and not recording.told:
-            break
+            pair = recording.told.partition(":")[0]
+            untried.append(Untried(pair, 0, error.what))
     if not found:
-        raise errors[0]
+        raise errors[0] if errors else nothing(untried)
+    return together(found, [untried_row(each, text) for each in untried])
+
+
+def nothing(untried: list[Untried]) -> BadInput:
+    """Say that a file computes nothing, and why what it defines could not be called."""
+    return BadInput(
+        "nothing is computed when this file runs",
+        why="\n".join(f"{each.pair}: {each.why}" for each in untried),
+        hint="call its functions at the end of the file, the backward pass too",
+    )
+
+
+def untried_row(each: Untried, text: str) -> dict[str, Any]:
+    """Return the row of what could not be called."""
+    lines = text.splitlines()
+    line = lines[each.line - 1].strip() if 0 < each.line <= len(lines) else ""
+    row = Row(each.pair, Verdict.UNCONFIRMED, line, each.line, note=each.why)
+    return Report((row,)).to_dict()["rows"][0]
+
+
+def together(found: list[dict[str, Any]], more: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return several results as one, with more rows."""
     reports = [each["report"] for each in found]
+    rows = [*(row for report in reports for row in report["rows"]), *more]
     whole = {
-        "ok": all(report["ok"] for report in reports),
-        **{k: [e for r in reports for e in r[k]] for k in ("supplied", "told", "rows")},
+        "ok": not more and all(report["ok"] for report in reports),
+        "supplied": [name for report in reports for name in report["supplied"]],
+        "told": [text for report in reports for text in report["told"]],
+        "rows": rows,
     }
     drawn = {name: each for one in reversed(found) for name, each in one["pictures"].items()}
     return {"report": whole, "pictures": drawn}

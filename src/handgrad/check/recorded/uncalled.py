@@ -37,6 +37,28 @@ class Pair:
         return " and ".join(names)
 
 
+@dataclass(frozen=True)
+class Untried:
+    """A pair that could not be called.
+
+    Attributes:
+        pair: what it is.
+        line: where its backward function begins.
+        why: what was in the way.
+    """
+
+    pair: str
+    line: int
+    why: str
+
+
+def line_of(pair: Pair, scope: Mapping[str, Any]) -> int:
+    """Return the line at which the backward function of a pair begins."""
+    name = pair.backward.removeprefix("layer.")
+    function = getattr(scope[pair.made], name) if pair.made else scope[name]
+    return function.__code__.co_firstlineno
+
+
 def pairs(scope: Mapping[str, Any], file: str, ran: set[CodeType]) -> Iterator[Pair]:
     """Yield the pairs that a file defines of which nothing ran backward.
 
