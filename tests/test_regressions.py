@@ -240,3 +240,27 @@ def test_a_mask_that_is_a_number_indexes_no_axis(way, holds):
         return loss
 
     agree(forward, strict=False, x=double(2, 3))
+
+
+WITH_INTEGERS = {
+    "outer": lambda a, b: torch.outer(a[0], b[0]),
+    "outer, turned": lambda a, b: torch.outer(b[0], a[0]),
+    "cosine": torch.cosine_similarity,
+    "power": lambda a, b: (b + 1) ** a,
+    "root": lambda a, b: (a * a) ** b,
+    "quotient": lambda a, b: b / (a * a + 1),
+    "maximum": torch.maximum,
+    "angle": lambda a, b: torch.atan2(a, b + 1),
+    "sum of products": lambda a, b: torch.addcmul(a, b, a),
+    "joined": lambda a, b: torch.cat([a, b]),
+    "entropy": lambda a, b: torch.xlogy(b, a.exp()),
+}
+
+
+@pytest.mark.parametrize("name", WITH_INTEGERS)
+def test_whole_numbers_beside_floats(name: str):
+    torch.manual_seed(0)
+    a = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
+    b = torch.randint(0, 3, (3, 3))
+    backward = hg.derive(hg.trace(lambda a, b: (WITH_INTEGERS[name](a, b) ** 2).sum(), a, b))
+    assert [each.name for each in backward.lines][-1] == "da"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from handgrad.ops.declare import Given, call, exactly, index, op, unit
 from handgrad.ops.numbers import combine
-from handgrad.ops.words import along_channels, over_channels
+from handgrad.ops.words import along_channels, floating, over_channels
 
 CROSS_ENTROPY = (
     "F.cross_entropy(x, target, weight=None, ignore_index=-100, reduction='mean', "
@@ -50,8 +50,9 @@ def smoothed(q: Any, x: Any, label_smoothing: Any) -> Any:
     """Take `label_smoothing` from the true class and share it among all."""
     if label_smoothing == 0:
         return q
-    q = q if q.dtype.is_floating_point else q.type_as(x)
-    return (1 - label_smoothing) * q + combine("/", label_smoothing, x.shape[classes(x)])
+    return (1 - label_smoothing) * floating(q, x) + combine(
+        "/", label_smoothing, x.shape[classes(x)]
+    )
 
 
 def known(target: Any, ignore_index: int) -> Any:

@@ -8,7 +8,7 @@ from handgrad.ir import Call
 from handgrad.ops.declare import at_kink, call, exactly, mask, op, positive, single, unit
 from handgrad.ops.numbers import PI
 from handgrad.ops.term import Term
-from handgrad.ops.words import is_exactly, scalar
+from handgrad.ops.words import floating, is_exactly, scalar
 
 PAIRS = [call((3, 4), (3, 4)), call((3, 4), (4,)), call((3, 1), (1, 4)), call((), (2, 3))]
 ONE = [call((3, 5)), call((2, 1, 3)), call(())]
@@ -198,7 +198,7 @@ POWERS = [
             exponent == 0, 0, dy * (exponent * x ** (exponent - 1))
         ),
         dexponent=lambda dy, y, x, exponent: (
-            dy * torch.where((x == 0) & (exponent >= 0), 0, y * torch.log(x))
+            dy * torch.where((x == 0) & (exponent >= 0), 0, y * torch.log(floating(x, dy)))
         ),
         why={
             "x": "the power rule: the exponent comes down, then one less; x**0 is constant",
@@ -210,6 +210,7 @@ POWERS = [
             call(positive(), exactly(0.0, 1.0, 2.0)),
             at_kink(exactly(0.0, 0.0, 2.0), exactly(0.0, 2.0, 0.0)),
             call(positive(2), exactly([[2, 0], [1, 3]], dtype=torch.long)),
+            call(exactly([[2, 5], [1, 3]], dtype=torch.long), (2, 2)),
         ],
     ),
     op(

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from handgrad.ops.declare import call, op
+import torch
+
+from handgrad.ops.declare import call, exactly, op
+from handgrad.ops.words import floating
 
 LEFT = "the product sums over the inner axis, so the right factor comes back transposed"
 RIGHT = "the product sums over the inner axis, so the left factor comes back transposed"
@@ -129,13 +132,18 @@ ROWS = [
     op(
         "a.outer(b), torch.outer(a, b), torch.ger(a, b), a.ger(b)",
         index="y[i,j] = a[i] * b[j]",
-        da=lambda dy, b: dy @ b,
-        db=lambda dy, a: dy.T @ a,
+        da=lambda dy, b: dy @ floating(b, dy),
+        db=lambda dy, a: dy.T @ floating(a, dy),
         why={
             "a": "row i holds a[i] times b, so row i comes back times b",
             "b": "column j holds a times b[j], so column j comes back times a",
         },
-        examples=[call((3,), (4,)), call((1,), (4,)), call((3,), (1,))],
+        examples=[
+            call((3,), (4,)),
+            call((1,), (4,)),
+            call((3,), (1,)),
+            call((3,), exactly(2.0, 0.0, 1.0, dtype=torch.long)),
+        ],
     ),
     op(
         "x.addmm(mat1, mat2, beta=1, alpha=1), torch.addmm(x, mat1, mat2, beta=1, alpha=1)",

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from handgrad.ops.declare import at_kink, call, exactly, op, positive
 from handgrad.ops.numbers import write
-from handgrad.ops.words import along_channels, is_exactly, over_channels
+from handgrad.ops.words import along_channels, floating, is_exactly, over_channels
 from handgrad.spell import ATOM, guard, spelled
 
 SHIFT = "every entry also moves the mean and the spread, so its share in both comes off"
@@ -100,6 +100,7 @@ def length(x: Any, dim: Any, eps: Any = 0.0) -> Any:
 def turned(dy: Any, y: Any, x1: Any, x2: Any, dim: Any, eps: Any) -> Any:
     """Return the gradient of `x1` from that of its cosine with `x2`."""
     direction = F.normalize(x1, dim=dim)
+    x2 = floating(x2, dy)
     other = x2 / length(x2, dim, eps)
     return dy.unsqueeze(dim) * (other - y.unsqueeze(dim) * direction) / length(x1, dim, eps)
 
@@ -359,6 +360,7 @@ ROWS = [
             call((2, 3, 5), (2, 1, 5), dim=-1),
             call((5,), (5,), dim=0),
             at_kink(exactly([[0.0, 0.0], [3.0, -4.0]]), (2, 2)),
+            call((2, 3), exactly([[2, 0, 1], [1, 3, 0]], dtype=torch.long)),
             at_kink((3, 5), (3, 5), eps=2.0),  # torch clamps the lengths unseen by autograd
         ],
     ),

@@ -93,3 +93,8 @@ def over_channels(dy: Any) -> Any:
 def bare(part: Any) -> Any:
     """Return a range or slice without its text."""
     return part.value if isinstance(part, Static) else part
+
+
+def floating(x: Any, like: Any) -> Any:
+    """Return a tensor as floats where it is whole numbers: torch's own call promotes it."""
+    return x if x.dtype.is_floating_point else x.type_as(like)
