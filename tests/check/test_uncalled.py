@@ -116,6 +116,60 @@ for j in range(60000):
     syn0 += X.T.dot(l1_delta)
 """
 
+CHARACTERS = """import numpy as np
+rng = np.random.default_rng(0)
+V, H, T = 4, 3, 2
+Wxh, Whh = rng.standard_normal((H, V)) * 0.1, rng.standard_normal((H, H)) * 0.1
+Why = rng.standard_normal((V, H)) * 0.1
+bh, by = np.zeros((H, 1)), np.zeros((V, 1))
+def lossFun(inputs, targets, hprev):
+    xs, hs, ys, ps = {}, {}, {}, {}
+    hs[-1] = np.copy(hprev)
+    loss = 0
+    for t in range(len(inputs)):
+        xs[t] = np.zeros((V, 1))
+        xs[t][inputs[t]] = 1
+        hs[t] = np.tanh(np.dot(Wxh, xs[t]) + np.dot(Whh, hs[t-1]) + bh)
+        ys[t] = np.dot(Why, hs[t]) + by
+        ps[t] = np.exp(ys[t]) / np.sum(np.exp(ys[t]))
+        loss += -np.log(ps[t][targets[t], 0])
+    dWxh, dWhh, dWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
+    dbh, dby = np.zeros_like(bh), np.zeros_like(by)
+    dhnext = np.zeros_like(hs[0])
+    for t in reversed(range(len(inputs))):
+        dy = np.copy(ps[t])
+        dy[targets[t]] -= 1
+        dWhy += np.dot(dy, hs[t].T)
+        dby += dy
+        dh = np.dot(Why.T, dy) + dhnext
+        dhraw = (1 - hs[t] * hs[t]) * dh
+        dbh += dhraw
+        dWxh += np.dot(dhraw, xs[t].T)
+        dWhh += np.dot(dhraw, hs[t-1].T)
+        dhnext = np.dot(Whh.T, dhraw)
+    for dparam in [dWxh, dWhh, dWhy, dbh, dby]:
+        np.clip(dparam, -5, 5, out=dparam)
+    return loss, dWxh, dWhh, dWhy, dbh, dby, hs[len(inputs)-1]
+n, p = 0, 0
+mWxh, mWhh, mWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
+mbh, mby = np.zeros_like(bh), np.zeros_like(by)
+smooth_loss = -np.log(1.0/V)*T
+data = [0, 1, 2, 3, 2, 0] * 3
+while n < 1000:
+    if p + T + 1 >= len(data) or n == 0:
+        hprev = np.zeros((H, 1))
+        p = 0
+    inputs, targets = data[p:p+T], data[p+1:p+T+1]
+    loss, dWxh, dWhh, dWhy, dbh, dby, hprev = lossFun(inputs, targets, hprev)
+    smooth_loss = smooth_loss * 0.999 + loss * 0.001
+    grads, mems = [dWxh, dWhh, dWhy, dbh, dby], [mWxh, mWhh, mWhy, mbh, mby]
+    for param, dparam, mem in zip([Wxh, Whh, Why, bh, by], grads, mems):
+        mem += dparam * dparam
+        param += -0.1 * dparam / np.sqrt(mem + 1e-8)
+    p += T
+    n += 1
+"""
+
 
 def judged(text: str, folder: Path) -> dict[str, Any]:
     """Judge a text as a file; return its report."""
@@ -241,3 +295,10 @@ def test_what_is_never_called_does_not_count_beside_a_backward_pass(tmp_path: Pa
     report = judged(text, tmp_path)
     assert report["ok"]
     assert {row["name"] for row in report["rows"]} == {"dout", "dW"}
+
+
+@pytest.mark.parametrize("most", ["5", "0.05"])
+def test_a_character_model_that_clips_and_steps_by_adagrad_is_right(most: str, tmp_path: Path):
+    report = judged(CHARACTERS.replace("-5, 5, out", f"-{most}, {most}, out"), tmp_path)
+    assert report["ok"], report["rows"]
+    assert {"dWxh", "dWhh", "dWhy", "dbh"} <= {row["name"] for row in report["rows"]}

@@ -9,24 +9,13 @@ from typing import Any
 from handgrad.check.recorded.naming import is_called_one
 from handgrad.check.recorded.recording import Recording
 from handgrad.check.recorded.settle import Settlement, Settling
+from handgrad.check.recorded.updates import clipped_from
 from handgrad.check.reference import points
 from handgrad.ir import Call, Line, names
 from handgrad.trace import Trace
 
 MOST_WAYS = 40  # other ways to settle that are tried where a gradient is wrong
 MOST_WRONG = 12  # gradients that are taken for none, one after the other
-MIXING = (
-    "matmul",
-    "mm",
-    "bmm",
-    "addmm",
-    "linear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "einsum",
-    "embedding",
-)
 MANY = 400  # lines of a backward pass of which fewer ways are tried
 
 
@@ -76,6 +65,12 @@ class Ways:
         """Try what may be meant instead; tell whether fewer lines are wrong."""
         before = self.best.cost
         forced = dict(self.settling.forced)
+        clipped: dict[str, str | None] = {
+            t: None for t in self.best.wrong if clipped_from(t, self.best.body)
+        }
+        if clipped:
+            self.tried({**forced, **clipped})
+            forced = dict(self.settling.forced)
         over = superseded(self.best)
         if over:
             self.tried({**forced, **over}, even=True)
@@ -132,14 +127,16 @@ def strays(found: Settlement) -> dict[str, str | None]:
     mixed = {
         name
         for line in trace.lines
-        if isinstance(line.expr, Call) and line.expr.op.name in MIXING
+        if isinstance(line.expr, Call) and line.expr.op.heavy
         for name in above(trace, names(line.expr))
     }
-    open_leaves = [n for n in trace.leaves if n in mixed and n not in found.covered]
+    open_leaves = [n for n in parameters(found) if n in mixed and n not in found.covered]
     leading, strays = found.leading, dict[str, str | None]()
     for target in (t for line in found.body for t in line.targets):
         labels = recording.labels[target]
         if target in found.of or target in leading or not any(map(is_called_one, labels)):
+            continue
+        if clipped_from(target, found.body):
             continue
         shape = recording.values[target].shape
         fits = [n for n in open_leaves if recording.values[n].shape == shape]
@@ -147,6 +144,25 @@ def strays(found: Settlement) -> dict[str, str | None]:
             strays[target] = fits[0]
             open_leaves.remove(fits[0])
     return strays
+
+
+def parameters(found: Settlement) -> list[str]:
+    """Return the leaves, or what has a name and is a leaf scaled: `W = 0.1 * randn(3, 4)`."""
+    recording, trace = found.recording, found.trace
+    below: dict[str, str] = {}
+    for line in trace.lines:
+        read = [n for n in dict.fromkeys(names(line.expr)) if recording.values[n].ndim]
+        if len(read) == 1:
+            below.setdefault(read[0], line.target)
+    told: list[str] = []
+    for name in trace.leaves:
+        shape = recording.values[name].shape
+        while not recording.labels[name] and recording.values[below.get(name, name)].shape == shape:
+            if name not in below:
+                break
+            name = below[name]
+        told.append(name)
+    return told
 
 
 def above(trace: Trace, read: Iterable[str]) -> set[str]:

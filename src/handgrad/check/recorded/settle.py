@@ -20,7 +20,7 @@ from handgrad.check.recorded.naming import (
     says_gradient,
 )
 from handgrad.check.recorded.recording import Recording
-from handgrad.check.recorded.updates import unnamed_gradients
+from handgrad.check.recorded.updates import clipped_from, unnamed_gradients
 from handgrad.check.reference import Point
 from handgrad.check.runner import widened
 from handgrad.check.wide import wide_code
@@ -127,6 +127,7 @@ class Settlement:
             used = target in (leading if HOMES.match(label.key) else read)
             used = used and (HOMES.match(label.key) or not says_gradient(label))
             known = target in self.of or target in self.parts
+            known = known or clipped_from(target, self.body) in self.of
             if named and not used and not known and not self.stands_elsewhere(target):
                 found[target] = None
         return [*found, *self.outside]

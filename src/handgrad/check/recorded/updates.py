@@ -9,7 +9,9 @@ from handgrad.ir import Call, Line, names
 from handgrad.trace import Trace
 
 MOVING = {"add", "sub", "add_alpha", "sub_alpha", "subtract"}
-SCALING = {"mul", "div", "neg", "multiply", "divide", "expand", "clone", "to", "to_float"}
+COPYING = {"expand", "clone", "to_float"}
+SCALING = {"mul", "div", "neg", "torch.divide", *COPYING}
+MAKING = {"outer", "sum", "mean"}  # and what is heavy: no step of Adam's or the like
 
 
 def unnamed_gradients(trace: Trace, recording: Recording, body: list[Line]) -> dict[str, str]:
@@ -40,10 +42,28 @@ def moved_by(line: Line, leaf: str, makers: Mapping[str, Line], recording: Recor
             moved = True
             read.remove(leaf)
         elif name not in SCALING:
-            return line.target if moved and recording.values[line.target].shape == shape else None
+            made = moved and (line.expr.op.heavy or name in MAKING)
+            return line.target if made and recording.values[line.target].shape == shape else None
         if len(read) != 1 or read[0] not in makers:
             return None
         line = makers[read[0]]
         if recording.labels[line.target]:
             return None
     return None
+
+
+def clipped_from(target: str, body: list[Line]) -> str:
+    """Return what a value is, clipped, nothing where it is something else.
+
+    Who clips a gradient before a step does so to one that is right already.
+    """
+    makers = {name: line for line in body for name in line.targets}
+    while target in makers and isinstance(expr := makers[target].expr, Call):
+        read = [*dict.fromkeys(names(expr))]
+        clips = "clamp" in expr.op.name
+        if not read or not (clips or expr.op.name in COPYING):
+            return ""
+        if clips:
+            return read[0]
+        target = read[0]
+    return ""
